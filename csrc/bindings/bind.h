@@ -1,0 +1,12 @@
+// The rooms that core.cpp binds, one function each.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace rewarm {
+
+void bind_common(pybind11::module_& m);
+void bind_schedule(pybind11::module_& m);
+void bind_optim(pybind11::module_& m);
+
+}  // namespace rewarm

@@ -1,0 +1,132 @@
+// Python face of the optimizer: one handle per plan that gathers, steps on the CPU, and lends its tables to other backends.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+
+#include "bindings/bind.h"
+#include "bindings/gather.h"
+#include "optim/adamw_cpu.h"
+
+namespace py = pybind11;
+
+namespace rewarm {
+namespace {
+
+using optim::ScheduledValue;
+
+// Columns of the `entries` array that describes the planned tensors.
+enum EntryColumn { kParam, kP, kM, kV, kVmax, kStep, kNumel, kGroup, kDtype, kStateDtype, kEntryColumns };
+
+template <class T>
+T* at(int64_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+optim::Plan make_plan(const py::array_t<int64_t, py::array::c_style>& entries, int64_t n_groups) {
+  if (entries.ndim() != 2 || entries.shape(1) != kEntryColumns)
+    throw Error(ErrorKind::kInvalidArgument, "entries: expected an int64 array of shape [n, " + std::to_string(kEntryColumns) + "]");
+  optim::Plan plan;
+  plan.n_groups = n_groups;
+  const auto e = entries.unchecked<2>();
+  for (py::ssize_t i = 0; i < e.shape(0); ++i)
+    plan.tensors.push_back({at<void>(e(i, kP)), at<void>(e(i, kM)), at<void>(e(i, kV)), at<void>(e(i, kVmax)), at<float>(e(i, kStep)),
+                            e(i, kNumel), static_cast<int32_t>(e(i, kGroup)), static_cast<int32_t>(e(i, kParam)),
+                            static_cast<Dtype>(e(i, kDtype)), static_cast<Dtype>(e(i, kStateDtype))});
+  plan.build_chunks();
+  return plan;
+}
+
+class AdamWPlan {
+ public:
+  AdamWPlan(const py::type& tensor_type, const py::list& params, const py::list& states, const py::list& groups,
+            const py::array_t<int64_t, py::array::c_style>& entries, int64_t host_counters, int64_t host_rows)
+      : gather_(params, states, groups, tensor_type),
+        cpu_(make_plan(entries, static_cast<int64_t>(groups.size()))) {
+    const auto e = entries.unchecked<2>();
+    for (py::ssize_t i = 0; i < e.shape(0); ++i) gather_.params.at(static_cast<size_t>(e(i, kParam))).entry = i;
+    gather_.gradients.assign(static_cast<size_t>(e.shape(0)), 0);
+    gather_.counters = at<const int64_t>(host_counters);
+    gather_.rows = at<const schedule::Segment>(host_rows);
+  }
+
+  void set_schedule(int64_t group, int64_t which, int64_t count, bool in_tokens) {
+    optim::GroupConfig& config = gather_.configs.at(static_cast<size_t>(group));
+    (which == optim::kLr ? config.lr_segments : config.weight_decay_segments) = count;
+    config.in_tokens[which] = in_tokens;
+  }
+  void expect(int64_t group, int64_t which, const py::object& value) {
+    gather_.expect(group, static_cast<ScheduledValue>(which), value);
+  }
+  py::object published(int64_t group, int64_t which) const {
+    const py::object& value = gather_.groups.at(static_cast<size_t>(group)).values[which];
+    return value ? value : py::none();
+  }
+
+  int refresh(const py::object& gradients) { return gather_.refresh(gradients); }
+  void publish() { gather_.publish(); }
+  void zero_grad() { gather_.zero_grad(); }
+
+  // One update on the CPU. Returns the flags of refresh; nothing happened when one from kNoGradient on is set.
+  int step_cpu(const py::object& gradients, int64_t t, int64_t counters, int64_t scalars, double max_grad_norm, bool skip_nonfinite,
+               int64_t tokens, bool stochastic_rounding, uint64_t seed, double loss_scale, int threads) {
+    const int flags = gather_.refresh(gradients);
+    if (flags >= kNoGradient) return flags;
+    gather_.publish();
+    const optim::CpuStepInput input = {gather_.gradients.data(), at<int64_t>(t), gather_.configs.data(), gather_.rows,
+                                       {at<int64_t>(counters), at<double>(scalars)},
+                                       {max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
+                                       loss_scale, threads};
+    py::gil_scoped_release release;
+    cpu_.step(input);
+    return flags;
+  }
+
+  Gather gather_;
+  optim::AdamWCpu cpu_;
+};
+
+}  // namespace
+
+void bind_optim(py::module_& m) {
+  m.attr("CHUNK_ELEMENTS") = optim::kChunkElements;
+  m.attr("SEGMENTS_PER_SCHEDULE") = optim::kSegmentsPerSchedule;
+  m.attr("ENTRY_COLUMNS") = static_cast<int>(kEntryColumns);
+  m.attr("GROUP_CONFIG_WORDS") = static_cast<int>(sizeof(optim::GroupConfig) / 8);
+  m.attr("FIRST_ORIGIN") = static_cast<int>(optim::kOrigins);
+  m.attr("FIRST_LAST_LR") = static_cast<int>(optim::kLastLr);
+  py::class_<AdamWPlan>(m, "AdamWPlan")
+      .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&,
+                    const py::array_t<int64_t, py::array::c_style>&, int64_t, int64_t>(),
+           py::arg("tensor_type"), py::arg("params"), py::arg("states"), py::arg("groups"), py::arg("entries"),
+           py::arg("host_counters"), py::arg("host_rows"))
+      .def("set_schedule", &AdamWPlan::set_schedule, py::arg("group"), py::arg("which"), py::arg("count"), py::arg("in_tokens"))
+      .def("expect", &AdamWPlan::expect, py::arg("group"), py::arg("which"), py::arg("value"))
+      .def("published", &AdamWPlan::published, py::arg("group"), py::arg("which"))
+      .def("refresh", &AdamWPlan::refresh, py::arg("gradients"))
+      .def("publish", &AdamWPlan::publish)
+      .def("zero_grad", &AdamWPlan::zero_grad)
+      .def("step_cpu", &AdamWPlan::step_cpu, py::arg("gradients"), py::arg("t"), py::arg("counters"), py::arg("scalars"),
+           py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"), py::arg("seed"),
+           py::arg("loss_scale"), py::arg("threads"))
+      .def_property_readonly("hold", [](const AdamWPlan& p) { return p.gather_.hold; })
+      .def_property_readonly("n_chunks", [](const AdamWPlan& p) { return p.cpu_.plan().chunks.size(); })
+      // The tables as they lie in memory, for upload by other backends; views are valid while the plan lives.
+      .def_property_readonly("gradients", [](py::object self) {
+        auto& v = self.cast<AdamWPlan&>().gather_.gradients;
+        return py::array_t<int64_t>(static_cast<py::ssize_t>(v.size()), v.data(), self);
+      })
+      .def_property_readonly("configs", [](py::object self) {
+        auto& v = self.cast<AdamWPlan&>().gather_.configs;
+        constexpr py::ssize_t words = sizeof(optim::GroupConfig) / 8;
+        return py::array_t<int64_t>({static_cast<py::ssize_t>(v.size()), words}, reinterpret_cast<const int64_t*>(v.data()), self);
+      })
+      .def_property_readonly("chunks", [](py::object self) {
+        const auto& v = self.cast<AdamWPlan&>().cpu_.plan().chunks;
+        return py::array_t<int64_t>({static_cast<py::ssize_t>(v.size()), static_cast<py::ssize_t>(2)},
+                                    reinterpret_cast<const int64_t*>(v.data()), self);
+      });
+}
+
+}  // namespace rewarm

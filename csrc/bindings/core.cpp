@@ -1,0 +1,9 @@
+// _core: the CPU module, always built. A table of contents.
+#include "bindings/bind.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "C++ core of rewarm: schedules, the CPU optimizer step, and the checks in front of every backend.";
+  rewarm::bind_common(m);
+  rewarm::bind_schedule(m);
+  rewarm::bind_optim(m);
+}

@@ -1,0 +1,297 @@
+#include "bindings/gather.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace py = pybind11;
+
+namespace rewarm {
+namespace {
+
+using optim::GroupConfig;
+using optim::ScheduledValue;
+
+// Keys of a param group in the order of Group::values. The first two may be driven by a Schedule (ScheduledValue).
+enum Key { kKeyLr, kKeyWeightDecay, kKeyBetas, kKeyEps, kKeyMaximize, kKeyDecoupled, kKeyLrScale, kKeys };
+
+struct Names {
+  PyObject* group_keys[kKeys];
+  PyObject* params;
+  PyObject* grad;
+  PyObject* data_ptr;
+  PyObject* stride;
+  PyObject* dtype;
+  PyObject* state_keys[3];
+  Names() {
+    const char* keys[kKeys] = {"lr", "weight_decay", "betas", "eps", "maximize", "decoupled_weight_decay", "lr_scale"};
+    for (int i = 0; i < kKeys; ++i) group_keys[i] = PyUnicode_InternFromString(keys[i]);
+    const char* states[3] = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"};
+    for (int i = 0; i < 3; ++i) state_keys[i] = PyUnicode_InternFromString(states[i]);
+    params = PyUnicode_InternFromString("params");
+    grad = PyUnicode_InternFromString("grad");
+    data_ptr = PyUnicode_InternFromString("data_ptr");
+    stride = PyUnicode_InternFromString("stride");
+    dtype = PyUnicode_InternFromString("dtype");
+  }
+};
+
+const Names& names() {
+  static const Names* const instance = new Names;  // interned strings live as long as the interpreter
+  return *instance;
+}
+
+const char* key_name(ScheduledValue which) { return which == optim::kLr ? "lr" : "weight_decay"; }
+
+std::string number(double x) { return py::repr(py::float_(x)).cast<std::string>(); }
+
+py::object call0(PyObject* self, PyObject* method) {
+  PyObject* result = PyObject_CallMethodNoArgs(self, method);
+  if (result == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+}  // namespace
+
+Gather::Gather(const py::list& param_list, const py::list& states, const py::list& group_list, const py::type& tensor_type)
+    : tensor_type_(reinterpret_cast<PyTypeObject*>(tensor_type.ptr())) {
+  const Names& n = names();
+  const py::object capsule = py::getattr(tensor_type, "__dlpack_c_exchange_api__", py::none());
+  if (PyCapsule_IsValid(capsule.ptr(), dlpack::kCapsuleName)) {
+    auto* api = static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kCapsuleName));
+    while (api != nullptr && api->version.major > dlpack::kMajorVersion) api = api->previous;
+    if (api != nullptr && api->tensor_from_object != nullptr) api_ = api;
+  }
+  params.resize(param_list.size());
+  for (size_t i = 0; i < params.size(); ++i) {
+    Param& p = params[i];
+    p.tensor = param_list[i];
+    p.state = states[i];
+    if (!p.state.is_none())
+      for (PyObject* key : n.state_keys)
+        if (PyObject* value = PyDict_GetItemWithError(p.state.ptr(), key))
+          p.state_tensors.push_back(py::reinterpret_borrow<py::object>(value));
+    dlpack::Tensor t;
+    if (view(p.tensor.ptr(), &t)) {
+      p.data = static_cast<char*>(t.data) + t.byte_offset;
+      p.dtype = t.dtype;
+      p.device = t.device;
+      p.shape.assign(t.shape, t.shape + t.ndim);
+      p.strides.assign(t.strides, t.strides + t.ndim);
+    } else {
+      p.data = reinterpret_cast<void*>(p.tensor.attr("data_ptr")().cast<uintptr_t>());
+      p.dtype_object = p.tensor.attr("dtype");
+      p.stride_tuple = p.tensor.attr("stride")();
+    }
+  }
+  groups.resize(group_list.size());
+  // What an absent key means.
+  GroupConfig absent{};
+  absent.lr_scale = 1.0;
+  absent.decoupled = 1;
+  configs.assign(group_list.size(), absent);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    groups[i].dict = group_list[i].cast<py::dict>();
+    groups[i].members = groups[i].dict["params"];
+    groups[i].n_members = static_cast<int64_t>(py::len(groups[i].members));
+    for (double& w : groups[i].written) w = std::nan("");
+  }
+}
+
+bool Gather::view(PyObject* tensor, dlpack::Tensor* out) const {
+  if (api_ == nullptr) return false;
+  if (api_->tensor_from_object(tensor, out) != 0) throw py::error_already_set();
+  return true;
+}
+
+bool Gather::state_moved(const Param& p) const {
+  size_t i = 0;
+  for (PyObject* key : names().state_keys) {
+    if (i == p.state_tensors.size()) return false;
+    if (PyDict_GetItemWithError(p.state.ptr(), key) != p.state_tensors[i++].ptr()) return true;
+  }
+  return false;
+}
+
+// Returns flags; the address goes into the table.
+int Gather::read_gradient(Param& p, PyObject* grad) {
+  void* address = nullptr;
+  int flags = 0;
+  dlpack::Tensor t;
+  if (view(p.tensor.ptr(), &t)) {
+    if (static_cast<char*>(t.data) + t.byte_offset != p.data) flags |= kStale;
+    if (grad != Py_None) {
+      view(grad, &t);
+      address = static_cast<char*>(t.data) + t.byte_offset;
+      if (t.dtype.code != p.dtype.code || t.dtype.bits != p.dtype.bits || t.device.type != p.device.type ||
+          t.device.index != p.device.index || t.ndim != static_cast<int32_t>(p.shape.size())) {
+        flags |= kGradientMismatch;
+      } else {
+        for (int32_t d = 0; d < t.ndim; ++d) {
+          const size_t k = static_cast<size_t>(d);
+          if (t.shape[d] != p.shape[k]) flags |= kGradientMismatch;
+          if (t.strides[d] != p.strides[k] && p.shape[k] > 1) flags |= kGradientLayout;
+        }
+      }
+    }
+  } else {
+    if (reinterpret_cast<void*>(call0(p.tensor.ptr(), names().data_ptr).cast<uintptr_t>()) != p.data) flags |= kStale;
+    if (grad != Py_None) {
+      address = reinterpret_cast<void*>(call0(grad, names().data_ptr).cast<uintptr_t>());
+      const py::object dtype = py::reinterpret_steal<py::object>(PyObject_GetAttr(grad, names().dtype));
+      if (!dtype.is(p.dtype_object)) flags |= kGradientMismatch;
+      if (!call0(grad, names().stride).equal(p.stride_tuple)) flags |= kGradientLayout;
+    }
+  }
+  if (p.entry < 0) return grad == Py_None ? 0 : kNewGradient;
+  int64_t& slot = gradients[static_cast<size_t>(p.entry)];
+  const int64_t value = reinterpret_cast<int64_t>(address);
+  if (slot != value) {
+    slot = value;
+    flags |= kGradientsMoved;
+  }
+  if (state_moved(p)) flags |= kStale;
+  return flags;
+}
+
+double Gather::read_number(int64_t group, PyObject* value, const char* key) const {
+  PyObject* as_float = value == nullptr ? nullptr : PyNumber_Float(value);
+  if (as_float == nullptr) {
+    PyErr_Clear();
+    throw Error(ErrorKind::kInvalidArgument,
+                "param group " + std::to_string(group) + ", '" + key + "': expected a number, got " +
+                    (value == nullptr ? std::string("nothing (the key is missing)") : py::repr(value).cast<std::string>()));
+  }
+  const double x = PyFloat_AS_DOUBLE(as_float);
+  Py_DECREF(as_float);
+  return x;
+}
+
+double Gather::scheduled_now(int64_t group, ScheduledValue which) const {
+  return optim::scheduled(configs[static_cast<size_t>(group)], rows, counters, group, which);
+}
+
+int Gather::read_group(int64_t index) {
+  Group& group = groups[static_cast<size_t>(index)];
+  GroupConfig& config = configs[static_cast<size_t>(index)];
+  int flags = 0;
+  PyObject* members = PyDict_GetItemWithError(group.dict.ptr(), names().params);
+  if (members != group.members.ptr() || PyObject_Length(members) != group.n_members) flags |= kStale;
+  if (config.override_lr) {
+    config.override_lr = 0;
+    flags |= kGroupsChanged;
+  }
+  for (int key = 0; key < kKeys; ++key) {
+    PyObject* value = PyDict_GetItemWithError(group.dict.ptr(), names().group_keys[key]);
+    py::object& seen = group.values[key];
+    const bool scheduled = (key == kKeyLr && config.lr_segments > 0) || (key == kKeyWeightDecay && config.weight_decay_segments > 0);
+    // The same immutable object as last time needs no second look; a tensor may have changed in place.
+    if (value == seen.ptr() && (value == nullptr || !PyObject_TypeCheck(value, tensor_type_))) continue;
+    if (scheduled) {
+      const auto which = static_cast<ScheduledValue>(key);
+      const double x = read_number(index, value, key_name(which));
+      const double written = group.written[which];
+      if (which == optim::kLr && x == 0.0) {
+        config.override_lr = 1;
+        flags |= kGroupsChanged;
+      } else if (x != written && !std::isnan(written)) {
+        const std::string k = key_name(which);
+        throw Error(ErrorKind::kScheduleConflict,
+                    "param group " + std::to_string(index) + ": '" + k + "' was set to " + number(x) + ", but a Schedule drives it (it wrote " +
+                        number(written) + "). To change the schedule call opt.rewarm(new_schedule); to scale it, " +
+                        "opt.lr_scale[" + std::to_string(index) + "] = factor; exactly 0.0 is applied as it stands");
+      }
+      continue;  // not remembered: until it is restored the override holds
+    }
+    switch (key) {
+      case kKeyLr: {
+        dlpack::Tensor t;
+        config.lr_address = 0;
+        if (value != nullptr && PyObject_TypeCheck(value, tensor_type_) && view(value, &t) && t.device.type == dlpack::kCuda) {
+          config.lr_address = reinterpret_cast<int64_t>(static_cast<char*>(t.data) + t.byte_offset);
+          config.lr_is_double = t.dtype.bits == 64;
+        } else {
+          const double x = read_number(index, value, "lr");
+          if (x == config.lr && seen) {
+            seen = py::reinterpret_borrow<py::object>(value);
+            continue;
+          }
+          config.lr = x;
+        }
+        break;
+      }
+      case kKeyWeightDecay: config.weight_decay = read_number(index, value, "weight_decay"); break;
+      case kKeyBetas: {
+        const py::object pair = py::reinterpret_borrow<py::object>(value);
+        if (value == nullptr || !PySequence_Check(value) || py::len(pair) != 2)
+          throw Error(ErrorKind::kInvalidArgument, "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
+        config.beta1 = read_number(index, py::object(pair[py::int_(0)]).ptr(), "betas[0]");
+        config.beta2 = read_number(index, py::object(pair[py::int_(1)]).ptr(), "betas[1]");
+        break;
+      }
+      case kKeyEps: config.eps = read_number(index, value, "eps"); break;
+      case kKeyMaximize: config.maximize = value != nullptr && PyObject_IsTrue(value) == 1; break;
+      case kKeyDecoupled: config.decoupled = value == nullptr || PyObject_IsTrue(value) == 1; break;
+      case kKeyLrScale: config.lr_scale = value == nullptr ? 1.0 : read_number(index, value, "lr_scale"); break;
+      default: break;
+    }
+    seen = py::reinterpret_borrow<py::object>(value);
+    flags |= kGroupsChanged;
+  }
+  return flags;
+}
+
+int Gather::refresh(const py::object& replacement) {
+  int flags = 0;
+  bool any_scheduled = false, all_held = true;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    flags |= read_group(static_cast<int64_t>(i));
+    if (configs[i].lr_segments > 0) {
+      any_scheduled = true;
+      all_held = all_held && configs[i].override_lr != 0;
+    }
+  }
+  hold = any_scheduled && all_held;
+  bool any = false;
+  for (size_t i = 0; i < params.size(); ++i) {
+    Param& p = params[i];
+    py::object grad;
+    if (!replacement.is_none()) grad = replacement.cast<py::list>()[i];
+    if (!grad || grad.is_none()) {
+      PyObject* own = PyObject_GetAttr(p.tensor.ptr(), names().grad);
+      if (own == nullptr) throw py::error_already_set();
+      grad = py::reinterpret_steal<py::object>(own);
+    }
+    any = any || !grad.is_none();
+    flags |= read_gradient(p, grad.ptr());
+  }
+  return any ? flags : flags | kNoGradient;
+}
+
+void Gather::publish() {
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (const ScheduledValue which : {optim::kLr, optim::kWeightDecay}) {
+      const GroupConfig& config = configs[i];
+      const int64_t count = which == optim::kLr ? config.lr_segments : config.weight_decay_segments;
+      if (count == 0 || (which == optim::kLr && config.override_lr)) continue;
+      const double x = scheduled_now(static_cast<int64_t>(i), which);
+      Group& group = groups[i];
+      if (x == group.written[which]) continue;
+      const py::float_ value(x);
+      if (PyDict_SetItem(group.dict.ptr(), names().group_keys[which], value.ptr()) != 0) throw py::error_already_set();
+      group.values[which] = value;
+      group.written[which] = x;
+    }
+  }
+}
+
+void Gather::expect(int64_t group, ScheduledValue which, const py::object& value) {
+  groups[static_cast<size_t>(group)].written[which] = value.cast<double>();
+  groups[static_cast<size_t>(group)].values[which] = value;
+}
+
+void Gather::zero_grad() {
+  for (const Param& p : params)
+    if (PyObject_SetAttr(p.tensor.ptr(), names().grad, Py_None) != 0) throw py::error_already_set();
+}
+
+}  // namespace rewarm

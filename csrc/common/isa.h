@@ -1,0 +1,52 @@
+// Which instruction set the CPU kernels run with: chosen once at run time, forced by REWARM_ISA=baseline|avx2|avx512.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "common/error.h"
+
+namespace rewarm {
+
+enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+
+inline const char* isa_name(Isa isa) {
+  return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
+}
+
+// The best level that this build holds and this processor runs.
+inline Isa best_isa() {
+#if defined(REWARM_X86)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (avx2 && avx512) return Isa::kAvx512;
+  if (avx2) return Isa::kAvx2;
+#endif
+  return Isa::kBaseline;
+}
+
+// REWARM_ISA may lower the level, never raise it past what the processor runs.
+inline Isa choose_isa() {
+  const char* forced = std::getenv("REWARM_ISA");
+  const Isa best = best_isa();
+  if (forced == nullptr || *forced == '\0') return best;
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+    if (std::strcmp(forced, isa_name(isa)) != 0) continue;
+    if (isa > best)
+      throw Error(ErrorKind::kInvalidArgument, std::string("REWARM_ISA=") + forced + ": this processor and build run at most " +
+                                                   isa_name(best));
+    return isa;
+  }
+  throw Error(ErrorKind::kInvalidArgument,
+              std::string("REWARM_ISA: expected baseline, avx2 or avx512, got \"") + forced + "\"");
+}
+
+inline Isa active_isa() {
+  static const Isa isa = choose_isa();
+  return isa;
+}
+
+}  // namespace rewarm

@@ -1,0 +1,187 @@
+// The CPU step: one parallel region, a norm phase and an update phase, over the chunks of all tensors and groups.
+#include <algorithm>
+#include <cmath>
+
+#include "common/isa.h"
+#include "optim/adamw_cpu.h"
+
+namespace rewarm::optim {
+namespace {
+
+const Kernels& kernels_of(Isa isa) {
+  switch (isa) {
+#if defined(REWARM_X86)
+    case Isa::kAvx512: return kAvx512Kernels;
+    case Isa::kAvx2: return kAvx2Kernels;
+#endif
+    default: return kBaselineKernels;
+  }
+}
+
+void* advance(void* base, int64_t elements, int64_t size) {
+  return base == nullptr ? nullptr : static_cast<char*>(base) + elements * size;
+}
+
+}  // namespace
+
+AdamWCpu::AdamWCpu(Plan plan)
+    : plan_(std::move(plan)), kernels_(&kernels_of(active_isa())), partials_(plan_.chunks.size()), scalars_(plan_.tensors.size()) {}
+
+bool AdamWCpu::step(const CpuStepInput& input) {
+  in_ = &input;
+  const StepOptions& o = input.options;
+  with_norm_ = o.max_grad_norm > 0.0 || o.skip_nonfinite;
+  skip_ = false;
+  grad_factor_ = 1.0 / input.loss_scale;
+  if (!with_norm_) prepare_update();
+
+  const int64_t by_size = plan_.total_elements / kElementsPerThread;
+  width_ = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
+  const int64_t n = static_cast<int64_t>(plan_.chunks.size());
+  for (int phase = 0; phase < kPhases; ++phase) {
+    done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
+    for (int s = 0; s < width_; ++s) {
+      ClaimRange& range = claims_[static_cast<size_t>(phase)][static_cast<size_t>(s)];
+      range.next.store(n * s / width_, std::memory_order_relaxed);
+      range.end = n * (s + 1) / width_;
+    }
+  }
+  update_open_.store(false, std::memory_order_relaxed);
+  run_parallel(*this, width_);
+
+  int64_t* counters = input.control.counters;
+  if (skip_) {
+    ++counters[kSkipped];
+  } else {
+    if (o.advance) ++counters[kUpdates];
+    counters[kTokens] += o.tokens;
+  }
+  in_ = nullptr;
+  return !skip_;
+}
+
+void AdamWCpu::work(int slot) {
+  if (with_norm_) {
+    run_phase(kNorm, slot);
+    if (slot == 0) {
+      wait_for(kNorm);
+      finish_norm();
+      if (!skip_) prepare_update();
+      update_open_.store(true, std::memory_order_release);
+    } else {
+      Backoff backoff;
+      while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
+    }
+    if (skip_) return;
+  }
+  run_phase(kUpdate, slot);
+  if (slot == 0) wait_for(kUpdate);
+}
+
+// A slot starts with its own contiguous range, so that its update finds in its core's cache what its norm left there (the
+// update walks each range backwards); whoever has nothing left takes from the others.
+void AdamWCpu::run_phase(Phase phase, int slot) {
+  const int64_t n = static_cast<int64_t>(plan_.chunks.size());
+  for (int k = 0; k < width_; ++k) {
+    const int owner = (slot + k) % width_;
+    ClaimRange& range = claims_[phase][static_cast<size_t>(owner)];
+    const int64_t first = n * owner / width_;
+    for (;;) {
+      const int64_t i = range.next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= range.end) break;
+      if (phase == kNorm) {
+        norm_chunk(i);
+      } else {
+        update_chunk(first + range.end - 1 - i);
+      }
+      done_[phase].fetch_add(1, std::memory_order_acq_rel);
+    }
+  }
+}
+
+void AdamWCpu::wait_for(Phase phase) const {
+  const int64_t all = static_cast<int64_t>(plan_.chunks.size());
+  Backoff backoff;
+  while (done_[phase].load(std::memory_order_acquire) != all) backoff.wait();
+}
+
+void AdamWCpu::norm_chunk(int64_t i) {
+  const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
+  const TensorEntry& e = plan_.tensors[static_cast<size_t>(c.tensor)];
+  void* g = reinterpret_cast<void*>(in_->gradients[c.tensor]);
+  partials_[static_cast<size_t>(i)] =
+      g == nullptr ? 0.0 : kernels_->sum_squares(e.dtype)(advance(g, c.begin, dtype_size(e.dtype)), c.count);
+}
+
+void AdamWCpu::finish_norm() {
+  double sum = 0.0;
+  for (double partial : partials_) sum += partial;
+  const double norm = std::sqrt(sum) * grad_factor_;
+  const StepOptions& o = in_->options;
+  double coef = 1.0;
+  if (o.max_grad_norm > 0.0) coef = std::min(1.0, o.max_grad_norm / (norm + 1e-6));
+  if (o.skip_nonfinite && !std::isfinite(norm)) {
+    skip_ = true;
+    coef = 0.0;
+  } else if (std::isnan(norm)) {
+    coef = norm;  // without skipping NaN reaches every parameter, as torch's clip does
+  }
+  in_->control.scalars[kNorm] = norm;
+  in_->control.scalars[kClipCoef] = coef;
+  grad_factor_ *= coef;
+}
+
+// Schedules, counters and folded scalars of every parameter that has a gradient.
+void AdamWCpu::prepare_update() {
+  int32_t known_group = -1;
+  int64_t known_t = -1;
+  Hyper hyper{};
+  BiasCorrection correction{};
+  for (int64_t g = 0; g < plan_.n_groups; ++g)
+    in_->control.scalars[kLastLr + g] = hyper_now(in_->groups[g], in_->rows, in_->control.counters, g).lr;
+  for (size_t i = 0; i < plan_.tensors.size(); ++i) {
+    if (in_->gradients[i] == 0) continue;
+    const TensorEntry& e = plan_.tensors[i];
+    int64_t& t = in_->t[i];
+    // state["step"] written from outside (a checkpoint loaded in place) wins over the counter.
+    if (*e.step != static_cast<float>(t)) t = std::llround(*e.step);
+    ++t;
+    *e.step = static_cast<float>(t);
+    if (e.group != known_group) {
+      hyper = hyper_now(in_->groups[e.group], in_->rows, in_->control.counters, e.group);
+      known_group = e.group;
+      known_t = -1;
+    }
+    if (t != known_t) {
+      correction = bias_correction(hyper.beta1, hyper.beta2, t);
+      known_t = t;
+    }
+    scalars_[i] = fold(hyper, correction, grad_factor_);
+  }
+}
+
+void AdamWCpu::update_chunk(int64_t i) {
+  const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
+  const size_t k = static_cast<size_t>(c.tensor);
+  void* g = reinterpret_cast<void*>(in_->gradients[k]);
+  if (g == nullptr) return;
+  const TensorEntry& e = plan_.tensors[k];
+  const int64_t size = dtype_size(e.dtype), state_size = dtype_size(e.state_dtype);
+  const StepOptions& o = in_->options;
+  UpdateArgs a;
+  a.p = advance(e.p, c.begin, size);
+  a.g = advance(g, c.begin, size);
+  a.m = advance(e.m, c.begin, state_size);
+  a.v = advance(e.v, c.begin, state_size);
+  a.vmax = advance(e.vmax, c.begin, state_size);
+  a.n = c.count;
+  a.begin = c.begin;
+  a.scalars = scalars_[k];
+  a.key0 = static_cast<uint32_t>(o.seed);
+  a.key1 = static_cast<uint32_t>(o.seed >> 32);
+  a.rounding_t = static_cast<uint32_t>(in_->t[k]);
+  a.rounding_ordinal = static_cast<uint32_t>(e.ordinal);
+  kernels_->update(e.dtype, e.state_dtype, e.vmax != nullptr, o.stochastic_rounding)(a);
+}
+
+}  // namespace rewarm::optim

@@ -1,0 +1,93 @@
+// The AdamW update of one element, and the scalars folded once per tensor and step: for host, device and SIMD vectors.
+//
+// Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2, in the arrangement below:
+//   m <- m + (1 - beta1) (g - m)            v <- v + (1 - beta2) (g^2 - v)
+//   theta <- theta - [ lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps sqrt(1 - beta2^t)) + lr wd theta ]
+// which is torch.optim.AdamW with both bias corrections folded into two scalars, and the weight decay subtracted together with
+// the step, so that theta is rounded once. The Triton twin is python/rewarm/optim/adamw_triton.py.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "common/host_device.h"
+
+namespace rewarm::optim {
+
+// What a group asks of one step, in float64.
+struct Hyper {
+  double lr, weight_decay, beta1, beta2, eps;
+  bool decoupled;  // AdamW; false = Adam, weight decay added to the gradient
+  bool maximize;
+};
+
+// What the element loop needs, rounded once to float32.
+struct Scalars {
+  float grad_scale;  // clip coefficient over the loss scale, negative to maximize
+  float l2;          // weight decay added to the gradient (0 for AdamW)
+  float beta1, one_minus_beta1;
+  float beta2, one_minus_beta2;
+  float step;   // lr sqrt(1 - beta2^t) / (1 - beta1^t)
+  float eps;    // eps sqrt(1 - beta2^t)
+  float decay;  // lr wd (0 for Adam)
+};
+
+struct BiasCorrection {
+  double first;        // 1 - beta1^t
+  double second_root;  // sqrt(1 - beta2^t)
+};
+
+REWARM_HD BiasCorrection bias_correction(double beta1, double beta2, int64_t t) {
+  const double steps = static_cast<double>(t);
+  return {1.0 - pow(beta1, steps), sqrt(1.0 - pow(beta2, steps))};
+}
+
+// grad_factor = clip coefficient / loss scale.
+REWARM_HD Scalars fold(const Hyper& h, const BiasCorrection& c, double grad_factor) {
+  Scalars s;
+  s.grad_scale = static_cast<float>(h.maximize ? -grad_factor : grad_factor);
+  s.l2 = h.decoupled ? 0.0f : static_cast<float>(h.weight_decay);
+  s.beta1 = static_cast<float>(h.beta1);
+  s.one_minus_beta1 = static_cast<float>(1.0 - h.beta1);
+  s.beta2 = static_cast<float>(h.beta2);
+  s.one_minus_beta2 = static_cast<float>(1.0 - h.beta2);
+  s.step = static_cast<float>(h.lr * c.second_root / c.first);
+  s.eps = static_cast<float>(h.eps * c.second_root);
+  s.decay = h.decoupled ? static_cast<float>(h.lr * h.weight_decay) : 0.0f;
+  return s;
+}
+
+// Scalar overloads of the vector operations; SIMD types bring their own (optim/simd_*.h). fma rounds once.
+REWARM_HD float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+REWARM_HD float square_root(float a) { return sqrtf(a); }
+REWARM_HD float smaller(float a, float b) { return a < b ? a : b; }  // b when either is NaN
+REWARM_HD float larger(float a, float b) { return a > b ? a : b; }   // b when either is NaN
+REWARM_HD float larger_or_nan(float a, float b) { return (a > b || a != a) ? a : b; }
+
+constexpr float kMaxFloat = 3.402823466e+38f;
+
+// One element (or one vector of elements); returns the new theta. The two `smaller`/`larger` guards only matter beyond the
+// finite range: an infinite v stays infinite and an infinite theta stays what it is, as in torch, where inf - inf would make
+// NaN. Below 0.5 a beta takes the form that does not cancel (torch's lerp does the same).
+template <bool kAmsgrad, class V>
+REWARM_HD V adamw_element(const Scalars& s, V p, V g, V& m, V& v, V& vmax) {
+  g = g * V(s.grad_scale);
+  if (s.l2 != 0.0f) g = fused_multiply_add(V(s.l2), p, g);
+  if (s.beta1 < 0.5f) {
+    m = fused_multiply_add(V(-s.beta1), g - m, g);
+  } else {
+    m = fused_multiply_add(V(s.one_minus_beta1), g - m, m);
+  }
+  if (s.beta2 < 0.5f) {
+    v = fused_multiply_add(V(s.beta2), v, V(s.one_minus_beta2) * g * g);
+  } else {
+    v = fused_multiply_add(V(s.one_minus_beta2), fused_multiply_add(g, g, V(0.0f) - smaller(v, V(kMaxFloat))), v);
+  }
+  V second = v;
+  if (kAmsgrad) second = vmax = larger_or_nan(vmax, v);
+  const V direction = m / (square_root(second) + V(s.eps));
+  const V finite_p = larger(smaller(p, V(kMaxFloat)), V(-kMaxFloat));
+  return p - fused_multiply_add(V(s.step), direction, V(s.decay) * finite_p);
+}
+
+}  // namespace rewarm::optim

@@ -1,0 +1,54 @@
+// Portable chunk functions: one element at a time, vectorised by the compiler where it can. ARM runs these.
+#include "optim/kernels.h"
+
+namespace rewarm::optim {
+namespace baseline {
+
+using Vec = struct Float1 {
+  static constexpr int kWidth = 1;
+  float x;
+  explicit Float1(float value) : x(value) {}
+};
+
+inline Vec operator+(Vec a, Vec b) { return Vec(a.x + b.x); }
+inline Vec operator-(Vec a, Vec b) { return Vec(a.x - b.x); }
+inline Vec operator*(Vec a, Vec b) { return Vec(a.x * b.x); }
+inline Vec operator/(Vec a, Vec b) { return Vec(a.x / b.x); }
+inline Vec fused_multiply_add(Vec a, Vec b, Vec c) { return Vec(optim::fused_multiply_add(a.x, b.x, c.x)); }
+inline Vec square_root(Vec a) { return Vec(optim::square_root(a.x)); }
+inline Vec smaller(Vec a, Vec b) { return Vec(optim::smaller(a.x, b.x)); }
+inline Vec larger(Vec a, Vec b) { return Vec(optim::larger(a.x, b.x)); }
+inline Vec larger_or_nan(Vec a, Vec b) { return Vec(optim::larger_or_nan(a.x, b.x)); }
+template <class T>
+inline Vec load(const T* x) {
+  return Vec(to_float(*x));
+}
+template <class T>
+inline void store(T* out, Vec a) {
+  *out = from_float<T>(a.x);
+}
+inline void store_stochastic(Bfloat16* out, Vec a, const uint16_t* random) { *out = round_stochastic(a.x, *random); }
+
+struct Sum {
+  double lane[32] = {};
+  template <class T>
+  void add_squares(const T* g) {
+    for (int j = 0; j < 32; ++j) {
+      const double x = static_cast<double>(to_float(g[j]));
+      lane[j] += x * x;
+    }
+  }
+  double total() {
+    for (int width = 16; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+    return lane[0];
+  }
+};
+
+#include "optim/adamw_loop.h"
+
+}  // namespace baseline
+
+const Kernels kBaselineKernels = {baseline::pick_update, baseline::pick_sum_squares};
+
+}  // namespace rewarm::optim

@@ -1,0 +1,64 @@
+// The CPU step of a plan. Owns scratch only: parameters, moments, counters and tables belong to the caller.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "common/threads.h"
+#include "optim/kernels.h"
+#include "optim/plan.h"
+
+namespace rewarm::optim {
+
+// What one call of step works on.
+struct CpuStepInput {
+  const int64_t* gradients;          // [n_tensors] addresses, 0 = no gradient
+  int64_t* t;                        // [n_tensors] updates applied to each parameter
+  const GroupConfig* groups;         // [n_groups]
+  const schedule::Segment* rows;     // [n_groups][kScheduledValues][kSegmentsPerSchedule], null without schedules
+  Control control;
+  StepOptions options;
+  double loss_scale;                 // gradients are divided by it (GradScaler); 1 = none
+  int threads;
+};
+
+class AdamWCpu final : private ParallelJob {
+ public:
+  explicit AdamWCpu(Plan plan);
+
+  // Applies one update; false when it was skipped because the gradient norm is not finite.
+  bool step(const CpuStepInput& input);
+  const Plan& plan() const { return plan_; }
+
+ private:
+  enum Phase { kNorm = 0, kUpdate = 1, kPhases = 2 };
+  static constexpr int kMaxThreads = 64;
+  static constexpr int64_t kElementsPerThread = 16384;  // below two of these one thread is faster than waking another
+
+  void work(int slot) override;
+  void run_phase(Phase phase, int slot);
+  void wait_for(Phase phase) const;
+  void norm_chunk(int64_t i);
+  void update_chunk(int64_t i);
+  void finish_norm();
+  void prepare_update();
+
+  Plan plan_;
+  const Kernels* kernels_;
+  std::vector<double> partials_;   // [n_chunks] sums of squares, one fixed slot a chunk
+  std::vector<Scalars> scalars_;   // [n_tensors]
+  std::array<std::array<ClaimRange, kMaxThreads>, kPhases> claims_;
+
+  // The step in progress.
+  const CpuStepInput* in_ = nullptr;
+  int width_ = 1;
+  bool with_norm_ = false;
+  bool skip_ = false;
+  double grad_factor_ = 1.0;
+  std::array<std::atomic<int64_t>, kPhases> done_;
+  std::atomic<bool> update_open_{false};
+};
+
+}  // namespace rewarm::optim

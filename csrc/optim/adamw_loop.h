@@ -1,0 +1,120 @@
+// The chunk loops of the CPU step, written once over a SIMD vector type; each adamw_<isa>.cpp includes this in a namespace of
+// its own after its simd_<isa>.h, so that no symbol of one instruction set can be linked into another.
+//
+// Needs: Vec with kWidth, load(const T*), store(T*, Vec), the operations of adamw.h, Sum with add_squares and total.
+
+// Sum of squares in float64 over a fixed arrangement of 32 lanes (element i goes to lane i mod 32, lanes are added as a tree),
+// the same for every instruction set: the square of a float32 is exact in float64, so fused or not makes no difference.
+template <class T>
+double sum_squares(const void* data, int64_t n) {
+  const T* g = static_cast<const T*>(data);
+  Sum sum;
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) sum.add_squares(g + i);
+  if (i < n) {
+    T last[32] = {};
+    for (int64_t j = 0; i + j < n; ++j) last[j] = g[i + j];
+    sum.add_squares(last);
+  }
+  return sum.total();
+}
+
+// 16 random bits for each of 128 elements: 16 Philox blocks of 8, in element order.
+inline void random_tile(const UpdateArgs& a, int64_t first_block, uint16_t* out) {
+  uint32_t x0[16], x1[16], x2[16], x3[16];
+  for (int j = 0; j < 16; ++j) {
+    const uint64_t block = static_cast<uint64_t>(first_block + j);
+    x0[j] = static_cast<uint32_t>(block);
+    x1[j] = static_cast<uint32_t>(block >> 32);
+    x2[j] = a.rounding_t;
+    x3[j] = a.rounding_ordinal;
+  }
+  uint32_t key0 = a.key0, key1 = a.key1;
+  for (int round = 0; round < 10; ++round) {
+    for (int j = 0; j < 16; ++j) {
+      const uint64_t left = static_cast<uint64_t>(0xD2511F53u) * x0[j];
+      const uint64_t right = static_cast<uint64_t>(0xCD9E8D57u) * x2[j];
+      x0[j] = static_cast<uint32_t>(right >> 32) ^ x1[j] ^ key0;
+      x1[j] = static_cast<uint32_t>(right);
+      x2[j] = static_cast<uint32_t>(left >> 32) ^ x3[j] ^ key1;
+      x3[j] = static_cast<uint32_t>(left);
+    }
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+  uint32_t words[64];
+  for (int j = 0; j < 16; ++j) {
+    words[4 * j] = x0[j];
+    words[4 * j + 1] = x1[j];
+    words[4 * j + 2] = x2[j];
+    words[4 * j + 3] = x3[j];
+  }
+  __builtin_memcpy(out, words, sizeof(words));
+}
+
+template <class P, class M, bool kAmsgrad, bool kStochastic>
+inline __attribute__((always_inline)) void update_vector(const Scalars& s, P* p, const P* g, M* m, M* v, M* vmax,
+                                                         const uint16_t* random) {
+  Vec mv = load(m), vv = load(v), xv = kAmsgrad ? load(vmax) : vv;
+  const Vec next = adamw_element<kAmsgrad>(s, load(p), load(g), mv, vv, xv);
+  store(m, mv);
+  store(v, vv);
+  if (kAmsgrad) store(vmax, xv);
+  if constexpr (kStochastic) {
+    store_stochastic(p, next, random);
+  } else {
+    store(p, next);
+  }
+}
+
+template <class P, class M, bool kAmsgrad, bool kStochastic>
+void update_chunk(const UpdateArgs& a) {
+  P* p = static_cast<P*>(a.p);
+  const P* g = static_cast<const P*>(a.g);
+  M* m = static_cast<M*>(a.m);
+  M* v = static_cast<M*>(a.v);
+  M* x = static_cast<M*>(a.vmax);
+  const Scalars s = a.scalars;
+  constexpr int kW = Vec::kWidth;
+  alignas(64) uint16_t random[128];
+  int64_t i = 0;
+  for (; i + kW <= a.n; i += kW) {
+    if (kStochastic && i % 128 == 0) random_tile(a, (a.begin + i) / 8, random);
+    update_vector<P, M, kAmsgrad, kStochastic>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % 128);
+  }
+  if (i < a.n) {
+    // The last few elements go through a full vector in a buffer: the same operations, the same bits.
+    if (kStochastic && i % 128 == 0) random_tile(a, (a.begin + i) / 8, random);
+    P pb[kW] = {}, gb[kW] = {};
+    M mb[kW] = {}, vb[kW] = {}, xb[kW] = {};
+    const int64_t left = a.n - i;
+    for (int64_t j = 0; j < left; ++j) {
+      pb[j] = p[i + j], gb[j] = g[i + j], mb[j] = m[i + j], vb[j] = v[i + j];
+      if (kAmsgrad) xb[j] = x[i + j];
+    }
+    update_vector<P, M, kAmsgrad, kStochastic>(s, pb, gb, mb, vb, xb, random + i % 128);
+    for (int64_t j = 0; j < left; ++j) {
+      p[i + j] = pb[j], m[i + j] = mb[j], v[i + j] = vb[j];
+      if (kAmsgrad) x[i + j] = xb[j];
+    }
+  }
+}
+
+template <class P, class M>
+constexpr UpdateFunction pick(bool amsgrad, bool stochastic) {
+  if constexpr (std::is_same_v<P, Bfloat16>) {
+    if (stochastic) return amsgrad ? update_chunk<P, M, true, true> : update_chunk<P, M, false, true>;
+  }
+  return amsgrad ? update_chunk<P, M, true, false> : update_chunk<P, M, false, false>;
+}
+
+inline UpdateFunction pick_update(Dtype p, Dtype m, bool amsgrad, bool stochastic) {
+  if (p == Dtype::kFloat32) return pick<float, float>(amsgrad, stochastic);
+  if (p == Dtype::kBfloat16)
+    return m == Dtype::kFloat32 ? pick<Bfloat16, float>(amsgrad, stochastic) : pick<Bfloat16, Bfloat16>(amsgrad, stochastic);
+  return m == Dtype::kFloat32 ? pick<Float16, float>(amsgrad, stochastic) : pick<Float16, Float16>(amsgrad, stochastic);
+}
+
+inline SumSquaresFunction pick_sum_squares(Dtype g) {
+  return g == Dtype::kFloat32 ? sum_squares<float> : g == Dtype::kBfloat16 ? sum_squares<Bfloat16> : sum_squares<Float16>;
+}

@@ -1,0 +1,114 @@
+// The plan: everything about one optimizer that does not change from step to step, as plain tables for host and device.
+//
+// A plan covers all groups and tensors at once. Chunks never cross a tensor, and the partial norm of a chunk has a fixed slot,
+// so results do not depend on the number of threads or blocks. Gradients are not part of it: their addresses sit in a table of
+// their own (0 = no gradient) that the caller refreshes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/dtype.h"
+#include "common/error.h"
+#include "optim/adamw.h"
+#include "schedule/schedule.h"
+
+namespace rewarm::optim {
+
+constexpr int64_t kChunkElements = 16384;      // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
+constexpr int64_t kSegmentsPerSchedule = 64;   // capacity, preallocated so that a swap under capture fits
+enum ScheduledValue : int64_t { kLr = 0, kWeightDecay = 1, kScheduledValues = 2 };
+
+struct TensorEntry {
+  void* p;          // [numel] parameter dtype
+  void* m;          // [numel] state dtype
+  void* v;          // [numel] state dtype
+  void* vmax;       // [numel] state dtype, or null without amsgrad
+  float* step;      // [1] t as torch shows it in state[p]["step"]
+  int64_t numel;
+  int32_t group;
+  int32_t ordinal;  // position among all parameters: the stochastic rounding stream
+  Dtype dtype;
+  Dtype state_dtype;
+};
+
+struct Chunk {
+  int64_t begin;   // first element within the tensor
+  int32_t tensor;  // index into the entries
+  int32_t count;   // elements
+};
+
+// One row per group; refreshed from param_groups before a step, plain data for upload.
+struct GroupConfig {
+  double lr;            // used when lr_segments == 0 or override_lr != 0
+  double weight_decay;  // used when weight_decay_segments == 0
+  double beta1, beta2, eps, lr_scale;
+  int64_t lr_segments, weight_decay_segments;  // number of segments, 0 = a plain float
+  int64_t in_tokens[kScheduledValues];         // 1 = the schedule counts tokens
+  int64_t decoupled, maximize;
+  int64_t override_lr;  // 1 = lr was set to exactly 0.0 from outside: apply it, leave the schedule alone
+  int64_t lr_address;   // device address of a tensor learning rate, 0 = none
+  int64_t lr_is_double; // that tensor's dtype: 1 = float64, 0 = float32
+};
+static_assert(sizeof(GroupConfig) == 15 * 8, "GroupConfig is an exchange format");
+
+// Counters and results that live where the step runs. Two arrays of 8-byte words, so that torch can own and show them.
+struct Control {
+  int64_t* counters;  // updates, tokens, skipped, spare, then origin[group][kScheduledValues]
+  double* scalars;    // norm, clip coefficient, then last_lr[group]
+};
+enum Counter : int64_t { kUpdates = 0, kTokens = 1, kSkipped = 2, kOrigins = 4 };
+enum Scalar : int64_t { kNorm = 0, kClipCoef = 1, kLastLr = 2 };
+
+struct StepOptions {
+  double max_grad_norm;   // <= 0: no clipping
+  bool skip_nonfinite;    // skip the update when the gradient norm is not finite
+  bool advance;           // false: an override step, counters of schedules stay
+  int64_t tokens;         // tokens consumed by this update
+  bool stochastic_rounding;
+  uint64_t seed;
+};
+
+REWARM_HD double scheduled(const GroupConfig& g, const schedule::Segment* rows, const int64_t* counters, int64_t group,
+                           ScheduledValue which) {
+  const int64_t now = counters[g.in_tokens[which] ? kTokens : kUpdates] - counters[kOrigins + kScheduledValues * group + which];
+  const int64_t count = which == kLr ? g.lr_segments : g.weight_decay_segments;
+  return schedule::value_at(rows + (kScheduledValues * group + which) * kSegmentsPerSchedule, count, now);
+}
+
+// The hyper-parameters of a group for the update about to be applied. rows: [groups][kScheduledValues][kSegmentsPerSchedule].
+REWARM_HD Hyper hyper_now(const GroupConfig& g, const schedule::Segment* rows, const int64_t* counters, int64_t group) {
+  Hyper h;
+  h.lr = g.lr;
+  if (g.lr_address != 0)
+    h.lr = g.lr_is_double ? *reinterpret_cast<const double*>(g.lr_address) : static_cast<double>(*reinterpret_cast<const float*>(g.lr_address));
+  if (g.lr_segments > 0 && !g.override_lr) h.lr = scheduled(g, rows, counters, group, kLr);
+  h.lr *= g.lr_scale;
+  h.weight_decay = g.weight_decay_segments > 0 ? scheduled(g, rows, counters, group, kWeightDecay) : g.weight_decay;
+  h.beta1 = g.beta1;
+  h.beta2 = g.beta2;
+  h.eps = g.eps;
+  h.decoupled = g.decoupled != 0;
+  h.maximize = g.maximize != 0;
+  return h;
+}
+
+struct Plan {
+  std::vector<TensorEntry> tensors;
+  std::vector<Chunk> chunks;
+  int64_t n_groups = 0;
+  int64_t total_elements = 0;
+
+  void build_chunks() {
+    chunks.clear();
+    total_elements = 0;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const int64_t n = tensors[i].numel;
+      total_elements += n;
+      for (int64_t b = 0; b < n; b += kChunkElements)
+        chunks.push_back({b, static_cast<int32_t>(i), static_cast<int32_t>(n - b < kChunkElements ? n - b : kChunkElements)});
+    }
+  }
+};
+
+}  // namespace rewarm::optim

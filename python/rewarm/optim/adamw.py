@@ -1,0 +1,507 @@
+"""AdamW with its schedule, its clipping and its update in one step: the drop-in for four objects of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import optimizer as torch_optimizer
+
+from rewarm import _dispatch
+from rewarm.errors import InvalidArgument, UnsupportedTensor
+from rewarm.optim import checkpoint
+from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
+from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
+from rewarm.schedule import Schedule
+
+_profiler_enabled = torch.autograd._profiler_enabled
+_is_compiling = torch.compiler.is_compiling
+_global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
+_global_post_hooks = torch_optimizer._global_optimizer_post_hooks
+
+
+class LrScale:
+    """``opt.lr_scale[i]``: a factor on the learning rate of group i, on top of its float or Schedule; saved with the group."""
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, group: int) -> float:
+        return float(self._groups[group].get("lr_scale", 1.0))
+
+    def __setitem__(self, group: int, factor: float) -> None:
+        self._groups[group]["lr_scale"] = checked_scalar(f"lr_scale[{group}]", factor)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class AdamW(torch.optim.Optimizer):
+    r"""torch.optim.AdamW, LambdaLR, clip_grad_norm_ and zero_grad in one step; exact, and closer to float64 than torch's own.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1-\beta_1) c\,g_t, \qquad v_t = \beta_2 v_{t-1} + (1-\beta_2) (c\,g_t)^2 \\
+        \theta_t &= \theta_{t-1} - f(k)\,\Big( \frac{\sqrt{1-\beta_2^t}}{1-\beta_1^t}
+            \frac{m_t}{\sqrt{v_t} + \epsilon\sqrt{1-\beta_2^t}} + \lambda\,\theta_{t-1} \Big)
+
+    with f the schedule, k the updates applied before, t those of this parameter, c = min(1, max_norm / (norm + 1e-6)) and the
+    norm over all gradients in float64. Gradients are read, never written.
+
+    Differs from torch in: the schedule advances inside ``step`` (no scheduler object); a step in which no parameter has a
+    gradient advances nothing; with GradScaler the gradients are not unscaled in place; under a Schedule an edit of
+    ``group["lr"]`` raises, except exactly 0.0, which is applied while the schedule stands still.
+
+    Args:
+        params: Parameters or groups, as torch takes them. Groups may have their own lr and weight_decay, floats or Schedules.
+            float32; bfloat16 and float16 with moments of the same dtype or float32. All on one device.
+        lr: Learning rate >= 0: a float, a Schedule, or a one-element Tensor (kept in the group as torch does). Default 1e-3.
+        betas: Decay rates of the moments, in [0, 1).
+        eps: Added to the denominator, >= 0.
+        weight_decay: A float >= 0 or a Schedule; each update subtracts lr * weight_decay * theta.
+        amsgrad: Keep the largest second moment. cpu and reference backends.
+        maximize: Ascend instead of descend.
+        foreach: Accepted without effect.
+        capturable: Allow CUDA graph capture.
+        differentiable: Must be False.
+        fused: Accepted without effect.
+        decoupled_weight_decay: False makes this Adam: weight_decay * theta is added to the gradient.
+        max_grad_norm: Clip the gradients of all groups together to this L2 norm; None reads no norm.
+        skip_nonfinite: Skip and count updates whose gradient norm is not finite; None means: when max_grad_norm is set.
+        backend: "reference", "cpu", "cuda" or "triton"; None chooses by device. A named backend is used or refused.
+        state_dtype: dtype of the moments; None means each parameter's own.
+        stochastic_rounding: Round bfloat16 parameters stochastically (cpu, cuda, reference). Off by default.
+        seed: Key of the stochastic rounding.
+
+    Raises:
+        InvalidArgument: A value out of range, by name.
+        UnsupportedTensor: A parameter that no backend here can step, by name.
+        BackendUnavailable: A backend that was named and cannot be used, with the reason.
+
+    Source: Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2; schedules as in Gupta et al. 2023 (arXiv 2308.04014).
+    """
+
+    # GradScaler passes its tensors as attributes and deletes them again.
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
+        lr: float | Tensor | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Schedule = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = True,
+        max_grad_norm: float | None = None,
+        skip_nonfinite: bool | None = None,
+        backend: str | None = None,
+        state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if differentiable:
+            raise InvalidArgument("AdamW: differentiable=True is not supported: the step is not recorded by autograd")
+        if max_grad_norm is not None and checked_scalar("max_grad_norm", max_grad_norm) == 0.0:
+            raise InvalidArgument("AdamW: max_grad_norm: expected a number > 0 or None, got 0")
+        if not 0 <= int(seed) < 2**64:
+            raise InvalidArgument(f"AdamW: seed: expected an integer in [0, 2**64), got {seed!r}")
+        if backend is not None and backend not in _dispatch.BACKENDS:
+            raise InvalidArgument(f"AdamW: backend: expected one of {', '.join(_dispatch.BACKENDS)} or None, got {backend!r}")
+        self.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
+        self.skip_nonfinite = max_grad_norm is not None if skip_nonfinite is None else bool(skip_nonfinite)
+        self.state_dtype = state_dtype
+        self.stochastic_rounding = bool(stochastic_rounding)
+        self.seed = int(seed)
+        self.schedules: list[dict[str, Schedule]] = []
+        self._named_backend = backend
+        self._set_up()
+        self._defaults = {"lr": lr, "weight_decay": weight_decay}
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": bool(amsgrad),
+            "maximize": bool(maximize),
+            "foreach": foreach,
+            "capturable": bool(capturable),
+            "differentiable": False,
+            "fused": fused,
+            "decoupled_weight_decay": bool(decoupled_weight_decay),
+        }
+        super().__init__(params, defaults)
+        for key, value in self._defaults.items():
+            if isinstance(value, Schedule):
+                self.defaults[key] = value(0)
+        devices = [p.device for _, _, p in each_param(self.param_groups)]
+        self.device = devices[0]
+        self.backend = _dispatch.choose("AdamW", self.device.type, backend)
+        self._check_backend()
+
+    def _set_up(self) -> None:
+        """What is neither argument nor state: made anew in a copy."""
+        self._plan: Plan | None = None
+        self._tables: Tables | None = None
+        self._counts: dict[int, int] = {}
+        self.written: list[dict[str, object]] = [{} for _ in self.schedules]
+        self.warned_about_dtypes = False
+        self._step_supports_amp_scaling = True
+
+    def _check_backend(self) -> None:
+        for g, group in enumerate(self.param_groups):
+            if group["amsgrad"] and self.backend not in ("cpu", "reference"):
+                raise InvalidArgument(f"AdamW: group {g}: amsgrad=True is stepped by the cpu and reference backends, not {self.backend}")
+        if self.stochastic_rounding and self.backend == "triton":
+            raise InvalidArgument("AdamW: stochastic_rounding=True is stepped by the cpu, cuda and reference backends, not triton")
+
+    # ---- groups ------------------------------------------------------------------------------------------------------
+
+    @torch._disable_dynamo
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters, as torch does; they start at t = 0 under the current schedule.
+
+        Args:
+            param_group: A dict with "params" and any of lr, betas, eps, weight_decay (floats or, for lr and weight_decay,
+                Schedules), amsgrad, maximize, decoupled_weight_decay.
+
+        Raises:
+            InvalidArgument: A value out of range, or the key "max_grad_norm": the norm spans all groups.
+        """
+        self._refuse_under_capture("add_param_group")
+        g = len(self.param_groups)
+        if "max_grad_norm" in param_group:
+            raise InvalidArgument(f"AdamW: group {g}: max_grad_norm is one for all groups: pass it to AdamW itself")
+        group = dict(param_group)
+        values = {key: group.get(key, self._defaults[key]) for key in SCHEDULED}
+        schedules = {key: value for key, value in values.items() if isinstance(value, Schedule)}
+        for key, schedule in schedules.items():
+            group[key] = schedule(0)
+        if "lr" not in schedules:
+            checked = checked_lr(f"group {g}: lr", values["lr"])
+            group["lr"] = checked if isinstance(checked, Tensor) else float(values["lr"])
+        if "weight_decay" not in schedules:
+            group["weight_decay"] = checked_scalar(f"group {g}: weight_decay", values["weight_decay"])
+        group["betas"] = checked_betas(f"group {g}: betas", group.get("betas", self.defaults["betas"]))
+        group["eps"] = checked_scalar(f"group {g}: eps", group.get("eps", self.defaults["eps"]))
+        if schedules:
+            group["schedules"] = {key: schedule.to_dict() for key, schedule in schedules.items()}
+        super().add_param_group(group)
+        self.schedules.append(schedules)
+        self.written.append({key: self.param_groups[g][key] for key in schedules})
+        if hasattr(self, "backend"):
+            self._check_backend()
+        if self._tables is not None:
+            self._keep_counts()
+            self._tables = self._tables.grown(len(self.param_groups))
+            self._write_schedules(g)
+        self._plan = None
+
+    def _write_schedules(self, first: int = 0) -> None:
+        for g in range(first, len(self.schedules)):
+            for which, key in enumerate(SCHEDULED):
+                if key in self.schedules[g]:
+                    self.tables.set_schedule(g, which, self.schedules[g][key])
+
+    # ---- the step ----------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None, *, tokens: int | None = None) -> Any:
+        """Applies one update: norm, clip, schedule and AdamW for all groups; no host sync on a GPU.
+
+        Args:
+            closure: Called first, with gradients enabled, to recompute the loss.
+            tokens: Tokens that this update consumed, summed over all ranks; required when a Schedule counts tokens.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            ScheduleConflict: ``group["lr"]`` was edited while a Schedule drives it.
+            PlanChanged: A parameter changed its shape, or its state does not fit it.
+            UnsupportedTensor: A gradient that is sparse or does not fit its parameter.
+        """
+        if _is_compiling():
+            return _step_outside_graph(self, closure, tokens)
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_pre_hooks
+            or _global_post_hooks
+            or _profiler_enabled()
+        ):
+            return _step_with_hooks(self, closure, tokens=tokens)
+        return self._step(closure, tokens=tokens)
+
+    # torch wraps `step` to run hooks and to name it in profiles, 6 us a call; the lines above do that only when needed.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _step(self, closure: Callable[[], Any] | None = None, *, tokens: int | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        plan = self._plan
+        if plan is None or plan.state is not self.state or plan.n_state != len(self.state) or plan.n_groups != len(self.param_groups):
+            plan = self._rebuild()
+        if tokens is None:
+            if plan.needs_tokens:
+                raise InvalidArgument("AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update")
+            tokens = 0
+        try:
+            flags = plan.step(None, tokens, self.grad_scale, self.found_inf)
+            if flags >= Flag.NO_GRADIENT:
+                self._step_after_mending(Flag(flags), tokens)
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            self._explain_gradients()
+            raise
+        return loss
+
+    def _step_after_mending(self, flags: Flag, tokens: int) -> None:
+        """Does what the gather asked for and steps again."""
+        gradients: list[Tensor | None] | None = None
+        for _ in range(3):
+            plan = self._plan
+            if plan is None or flags & (Flag.STALE | Flag.NEW_GRADIENT):
+                plan = self._rebuild()
+            elif flags & Flag.NO_GRADIENT:
+                return
+            if flags & Flag.GRADIENT_MISMATCH:
+                self._explain_gradients()
+            if flags & Flag.GRADIENT_LAYOUT:
+                gradients = [
+                    None if p.grad is None or p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
+                    for p in plan.params
+                ]
+            flags = Flag(plan.step(gradients, tokens, self.grad_scale, self.found_inf))
+            if flags < Flag.NO_GRADIENT:
+                return
+        raise UnsupportedTensor(f"AdamW: step: the gradients could not be made to fit their parameters ({flags!r})")
+
+    def _explain_gradients(self) -> None:
+        """Raises for the first gradient that no backend steps; returns when there is none."""
+        for g, i, p in each_param(self.param_groups):
+            grad = p.grad
+            if grad is None:
+                continue
+            where = param_name(self.param_groups, g, i)
+            if grad.layout is not torch.strided:
+                raise UnsupportedTensor(f"AdamW: {where}: expected a dense (strided) gradient, got layout {grad.layout}")
+            if grad.dtype != p.dtype or grad.shape != p.shape or grad.device != p.device:
+                raise UnsupportedTensor(
+                    f"AdamW: {where}: expected a gradient of {p.dtype} on {p.device} with shape {tuple(p.shape)}, got {grad.dtype} on "
+                    f"{grad.device} with shape {tuple(grad.shape)}"
+                )
+
+    def _rebuild(self) -> Plan:
+        self._refuse_under_capture("a rebuild of the plan")
+        self._keep_counts()
+        _ = self.tables
+        self._plan = None
+        self._plan = Plan(self, self._counts)
+        return self._plan
+
+    def _keep_counts(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        self._counts = plan.counts()
+        for g, keys in enumerate(self.schedules[: plan.n_groups]):
+            for which, key in enumerate(SCHEDULED):
+                if key in keys:
+                    self.written[g][key] = plan.native.published(g, which)
+
+    @torch._disable_dynamo
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops all gradients, or fills them with zeros in place when `set_to_none` is False; as torch does."""
+        plan = self._plan
+        if plan is not None and set_to_none and plan.n_groups == len(self.param_groups) and not _profiler_enabled():
+            self._refuse_under_capture("zero_grad(set_to_none=True)")
+            plan.native.zero_grad()
+            return
+        super().zero_grad(set_to_none)
+
+    # ---- re-warming --------------------------------------------------------------------------------------------------
+
+    def rewarm(self, schedule: Schedule) -> None:
+        """Replaces the learning-rate schedule of all groups; moments and counters stay, the next applied lr is schedule(0).
+
+        The device tables are changed in place, without a sync.
+
+        Args:
+            schedule: The new schedule; it counts from now.
+
+        Raises:
+            InvalidArgument: `schedule` is not a Schedule.
+        """
+        if not isinstance(schedule, Schedule):
+            raise InvalidArgument(f"AdamW: rewarm: expected a rewarm.schedule.Schedule, got {type(schedule).__name__}")
+        tables = self.tables
+        for g, group in enumerate(self.param_groups):
+            self.schedules[g]["lr"] = schedule
+            group["lr"] = schedule(0)
+            group.setdefault("schedules", {})["lr"] = schedule.to_dict()
+            self.written[g]["lr"] = group["lr"]
+            tables.set_schedule(g, 0, schedule)
+            tables.set_origin(g, 0, schedule.units == "tokens")
+        plan = self._plan
+        if plan is not None:
+            plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
+            for g, group in enumerate(self.param_groups):
+                plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
+
+    # ---- what is read without a sync ---------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> Tables:
+        """Counters and schedule rows on the device; made at first use."""
+        if self._tables is None:
+            self._tables = Tables(self.device, len(self.param_groups))
+            self._write_schedules()
+        return self._tables
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether `tables` was used yet."""
+        return self._tables is not None
+
+    @property
+    def live(self) -> SimpleNamespace:
+        """Views that change with every step: last_lr, grad_norm, clip_coef, skipped_steps."""
+        scalars, counters = self.tables.scalars, self.tables.counters
+        reads_norm = self.max_grad_norm is not None or self.skip_nonfinite
+        return SimpleNamespace(
+            last_lr=scalars[CLIP_COEF + 1 :],
+            grad_norm=scalars[NORM] if reads_norm else None,
+            clip_coef=scalars[CLIP_COEF] if reads_norm else None,
+            skipped_steps=counters[SKIPPED],
+        )
+
+    @property
+    def last_lr(self) -> Tensor:
+        """The learning rate of the last update, with lr_scale: float64 [n_groups] on the device, NaN before the first."""
+        return self.live.last_lr.clone()
+
+    @property
+    def grad_norm(self) -> Tensor | None:
+        """L2 norm of the last gradients, before clipping: 0-d float64 on the device; None when no norm is read."""
+        norm = self.live.grad_norm
+        return None if norm is None else norm.clone()
+
+    @property
+    def clip_coef(self) -> Tensor | None:
+        """Factor on the last gradients, 0-d float64, 0 for a skipped update; None when no norm is read."""
+        coefficient = self.live.clip_coef
+        return None if coefficient is None else coefficient.clone()
+
+    @property
+    def skipped_steps(self) -> Tensor:
+        """Updates skipped because of non-finite gradients: 0-d int64 on the device."""
+        return self.live.skipped_steps.clone()
+
+    @property
+    def lr_scale(self) -> LrScale:
+        """Factors on the learning rates of the groups: ``opt.lr_scale[i] = 0.5``."""
+        return LrScale(self.param_groups)
+
+    @property
+    def step_device(self) -> torch.device:
+        """Where ``state[p]["step"]`` lives."""
+        return self.device
+
+    def release_capture(self) -> None:
+        """Allows again what is refused after a CUDA graph capture; captured graphs must not be replayed afterwards."""
+        self._captured = False
+
+    _captured = False
+
+    def _refuse_under_capture(self, what: str) -> None:
+        if self._captured:
+            from rewarm.errors import CaptureError
+
+            raise CaptureError(
+                f"AdamW: {what} after this optimizer was captured in a CUDA graph would leave the graph with stale addresses; call "
+                "opt.release_capture() when the graph will not be replayed again"
+            )
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------------
+
+    def exact_counts(self) -> dict[int, int]:
+        """Updates applied to each parameter, by id."""
+        return self._plan.counts() if self._plan is not None else self._counts
+
+    def adopt_counts(self, known: dict[int, int]) -> None:
+        """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
+        self._plan = None
+        self._counts = known
+        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
+        self._write_schedules()
+
+    @torch._disable_dynamo
+    def state_dict(self) -> dict[str, Any]:
+        """torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
+        checkpoint.warn_about_dtypes(self)
+        with checkpoint.exported_counters(self):
+            return super().state_dict()
+
+    @torch._disable_dynamo
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state dict of rewarm or torch in place, all or nothing.
+
+        Moments keep the dtype of this optimizer. A state dict of torch brings no schedule: this optimizer's own goes on at the
+        largest step count found.
+
+        Raises:
+            StateDictMismatch: A state dict of another model, or with an unreadable schedule; nothing was changed.
+        """
+        self._refuse_under_capture("load_state_dict")
+        state_dict = state_dict.copy()
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = pre_hook(self, state_dict)
+            if replaced is not None:
+                state_dict = replaced
+        checkpoint.load(self, state_dict)
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
+        counters = self._tables.counters.tolist() if self._tables is not None else None
+        counts = self.exact_counts()
+        steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
+        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        counters, steps = state.pop("_counters"), state.pop("_steps")
+        self.schedules = state["schedules"]
+        self._set_up()
+        super().__setstate__(state)
+        params = [p for _, _, p in each_param(self.param_groups)]
+        self.adopt_counts({id(p): n for p, n in zip(params, steps, strict=True)})
+        if counters is not None:
+            values = torch.tensor(counters, dtype=torch.int64)
+            self.tables.host_counters.copy_(values)
+            self.tables.counters.copy_(values)
+
+
+# The paths that are not taken in an ordinary step, made once.
+_step_with_hooks = torch.optim.Optimizer.profile_hook_step(AdamW._step)
+
+
+@torch._disable_dynamo
+def _step_outside_graph(opt: AdamW, closure: Callable[[], Any] | None, tokens: int | None) -> Any:
+    """torch.compile breaks its graph here, once, and guards on nothing of the step."""
+    return opt.step(closure, tokens=tokens)

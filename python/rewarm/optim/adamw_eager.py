@@ -1,0 +1,111 @@
+"""The reference backend as an optimizer: the float64 formulas of adamw_reference.py, tensor by tensor, on any device.
+
+Schedules come from schedule_reference.py, values are rounded to storage once at the end. Slow, meant to be read and compared
+with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rewarm._native import core
+from rewarm.optim import adamw_reference as reference
+from rewarm.optim.arguments import SCHEDULED
+from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, STATE_KEYS, TOKENS, UPDATES, Flag, Plan, Stepper, planned_gradients
+from rewarm.schedule import schedule_reference
+
+if TYPE_CHECKING:
+    from rewarm.optim.adamw import AdamW
+
+
+def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
+    """A step in plain torch operations."""
+    counters, scalars = opt.tables.counters, opt.tables.scalars
+
+    def scheduled(g: int, key: str) -> float:
+        group = opt.param_groups[g]
+        schedule = opt.schedules[g].get(key)
+        if schedule is None or (key == "lr" and float(group["lr"]) == 0.0 and group["lr"] is not written_before[g]):
+            return float(group[key])
+        word = core.FIRST_ORIGIN + 2 * g + SCHEDULED.index(key)
+        now = counters[TOKENS if schedule.units == "tokens" else UPDATES] - counters[word]
+        return schedule_reference.value(schedule.to_dict(), int(now))
+
+    written_before: list[Any] = []
+
+    def step(
+        gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
+    ) -> int:
+        if found_inf is not None and float(found_inf) != 0.0:
+            counters[SKIPPED] += 1
+            return 0
+        flags: int = plan.native.refresh(gradients)
+        if flags >= Flag.NO_GRADIENT:
+            return flags
+        plan.native.publish()
+        written_before[:] = [plan.native.published(g, 0) for g in range(plan.n_groups)]
+        grads = planned_gradients(plan, gradients)
+        factor = 1.0 if grad_scale is None else 1.0 / float(grad_scale)
+        if opt.max_grad_norm is not None or opt.skip_nonfinite:
+            norm = reference.grad_norm([g for g in grads if g is not None]) * factor
+            coefficient = reference.clip_coefficient(norm, opt.max_grad_norm)
+            skip = opt.skip_nonfinite and not math.isfinite(norm)
+            scalars[NORM], scalars[CLIP_COEF] = norm, 0.0 if skip else coefficient
+            if skip:
+                counters[SKIPPED] += 1
+                return flags
+            factor *= coefficient
+        rates = [scheduled(g, "lr") * group.get("lr_scale", 1.0) for g, group in enumerate(opt.param_groups)]
+        scalars[core.FIRST_LAST_LR :] = torch.tensor(rates, dtype=torch.float64)
+        for entry, (k, grad) in enumerate(zip(plan.planned, grads, strict=True)):
+            if grad is None:
+                continue
+            g = int(plan.entries[entry, 7])
+            _step_one(opt, plan, entry, plan.params[k], grad, rates[g], scheduled(g, "weight_decay"), factor)
+        counters[UPDATES] += 0 if plan.native.hold else 1
+        counters[TOKENS] += tokens
+        return flags
+
+    return step
+
+
+def _step_one(opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, lr: float, weight_decay: float, factor: float) -> None:
+    group = opt.param_groups[int(plan.entries[entry, 7])]
+    state = opt.state[p]
+    t = int(plan.t[entry])
+    if float(state["step"]) != float(torch.tensor(t, dtype=torch.float32)):
+        t = int(state["step"])
+    t += 1
+    plan.t[entry] = t
+    state["step"].fill_(t)
+    new_p, *moments = reference.update(
+        p.detach(),
+        grad.detach(),
+        state["exp_avg"],
+        state["exp_avg_sq"],
+        state.get("max_exp_avg_sq") if group["amsgrad"] else None,
+        t=t,
+        lr=lr,
+        beta1=float(group["betas"][0]),
+        beta2=float(group["betas"][1]),
+        eps=float(group["eps"]),
+        weight_decay=weight_decay,
+        decoupled_weight_decay=group["decoupled_weight_decay"],
+        maximize=group["maximize"],
+        grad_factor=factor,
+    )
+    with torch.no_grad():
+        for key, moment in zip(STATE_KEYS, moments, strict=True):
+            if moment is not None:
+                state[key].copy_(moment)
+        if opt.stochastic_rounding and p.dtype is torch.bfloat16:
+            bits = reference.rounding_bits(opt.seed, plan.planned[entry], t, p.numel())
+            in_memory_order = torch.as_strided(new_p, (p.numel(),), (1,)) if p.numel() else new_p.reshape(-1)
+            rounded = reference.round_stochastic(in_memory_order.cpu(), bits).to(p.device)
+            torch.as_strided(p, (p.numel(),), (1,), p.storage_offset()).copy_(rounded)
+        else:
+            p.copy_(new_p)

@@ -1,0 +1,192 @@
+"""State dicts of AdamW: what is written beside torch's own keys, and how one is read back in place, all or nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewarm._native import core
+from rewarm.errors import RewarmError, StateDictMismatch
+from rewarm.optim.arguments import SCHEDULED, each_param, param_name
+from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, new_state
+from rewarm.schedule import Schedule
+
+if TYPE_CHECKING:
+    from rewarm.optim.adamw import AdamW
+
+#: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
+#: cannot hold some parameter's count.
+COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
+_EXACT_IN_FLOAT32 = 2**24
+
+
+class StateDtypeWarning(UserWarning):
+    """torch casts moments to the parameter's dtype when it loads this state dict; rewarm does not."""
+
+
+@contextmanager
+def exported_counters(opt: AdamW) -> Iterator[None]:
+    """Lets the counters stand in ``param_groups`` while torch packs them."""
+    counts = opt.exact_counts()
+    counters = opt.tables.counters.tolist() if opt.has_tables else []
+    try:
+        for g, group in enumerate(opt.param_groups):
+            exported: dict[str, Any] = {
+                "updates": counters[UPDATES] if counters else 0,
+                "tokens": counters[TOKENS] if counters else 0,
+                "skipped_steps": counters[SKIPPED] if counters else 0,
+                "seed": opt.seed,
+            }
+            for which, key in enumerate(SCHEDULED):
+                exported[f"{key}_origin"] = counters[core.FIRST_ORIGIN + 2 * g + which] if counters else 0
+            steps = [counts.get(id(p), 0) for p in group["params"]]
+            if max(steps, default=0) > _EXACT_IN_FLOAT32:
+                exported["exact_steps"] = steps
+            group.update(exported)
+        yield
+    finally:
+        for group in opt.param_groups:
+            for key in COUNTER_KEYS:
+                group.pop(key, None)
+
+
+def warn_about_dtypes(opt: AdamW) -> None:
+    """Once an optimizer: says that torch would not read these moments back exactly."""
+    if opt.warned_about_dtypes:
+        return
+    for p, state in opt.state.items():
+        moment = state.get("exp_avg") if isinstance(state, dict) else None
+        if moment is not None and moment.dtype != p.dtype:
+            opt.warned_about_dtypes = True
+            warnings.warn(
+                f"this state dict holds {moment.dtype} moments of {p.dtype} parameters: rewarm loads them bit for bit, "
+                f"torch.optim.AdamW casts them to {p.dtype} on load",
+                StateDtypeWarning,
+                stacklevel=3,
+            )
+            return
+
+
+def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
+    """Reads a state dict of rewarm or of torch.optim.AdamW into `opt`; nothing changes unless all of it fits.
+
+    Raises:
+        StateDictMismatch: Another number of groups or parameters, a missing or misshapen moment, an unreadable schedule.
+    """
+    saved_groups = state_dict.get("param_groups")
+    saved_state = state_dict.get("state")
+    if not isinstance(saved_groups, list) or not isinstance(saved_state, dict):
+        raise StateDictMismatch("AdamW: load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() returns")
+    groups = opt.param_groups
+    if len(saved_groups) != len(groups):
+        raise StateDictMismatch(f"AdamW: load_state_dict: expected {len(groups)} param groups, got {len(saved_groups)}")
+    for g, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
+        if len(saved["params"]) != len(group["params"]):
+            raise StateDictMismatch(
+                f"AdamW: load_state_dict: group {g}: expected {len(group['params'])} parameters, got {len(saved['params'])}"
+            )
+
+    # Check everything first.
+    loaded: list[tuple[Tensor, dict[str, Any]]] = []
+    foreign = dict(saved_state)
+    for g, i, p in each_param(groups):
+        entry = foreign.pop(saved_groups[g]["params"][i], None)
+        if entry:
+            amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
+            loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
+    schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
+
+    # Then change, without another way to fail.
+    known = _load_state(opt, loaded, foreign)
+    for g, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
+        exact = saved.get("exact_steps")
+        if exact is not None:
+            known.update({id(p): int(n) for p, n in zip(group["params"], exact, strict=True)})
+        kept = {"params": group["params"]}
+        if "param_names" in group and "param_names" not in saved:
+            kept["param_names"] = group["param_names"]
+        # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
+        if "schedules" not in saved and opt.schedules[g]:
+            kept |= {key: group[key] for key in ("schedules", *opt.schedules[g])}
+        fresh = {k: deepcopy(v) for k, v in saved.items() if k not in COUNTER_KEYS and k != "params"}
+        group.update(fresh | kept)
+        if schedules[g] is not None:
+            opt.schedules[g] = schedules[g]
+    _load_counters(opt, saved_groups, loaded)
+    opt.adopt_counts(known)
+
+
+def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) -> dict[str, Any]:
+    if "step" not in entry:
+        raise StateDictMismatch(f"AdamW: load_state_dict: {where}: its state has no 'step' (it has {', '.join(map(repr, entry))})")
+    for key in STATE_KEYS[: 3 if amsgrad else 2]:
+        moment = entry.get(key)
+        if not isinstance(moment, Tensor):
+            raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
+        if moment.shape != p.shape:
+            raise StateDictMismatch(
+                f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a state "
+                "dict of another model"
+            )
+    return entry
+
+
+def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
+    stored = saved.get("schedules")
+    if stored is None:
+        return None
+    try:
+        return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
+    except (RewarmError, TypeError, KeyError, AttributeError) as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+
+
+def _load_state(opt: AdamW, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
+    """Copies moments in place where there are some, else into new tensors of our own. Returns t by id of the parameter."""
+    known = {}
+    present = {id(p) for p, _ in loaded}
+    for p in [q for q in opt.state if isinstance(q, Tensor) and id(q) not in present]:
+        del opt.state[p]
+    with torch.no_grad():
+        for p, entry in loaded:
+            state = opt.state.get(p)
+            wanted = opt.state_dtype or p.dtype
+            keys = [key for key in STATE_KEYS if key in entry]
+            if not state or any(key not in state or state[key].dtype != wanted for key in keys):
+                state = opt.state[p] = new_state(p, wanted, "max_exp_avg_sq" in entry, opt.step_device)
+            for key in keys:
+                state[key].copy_(entry[key])
+            state["step"].fill_(float(entry["step"]))
+            known[id(p)] = int(entry["step"])
+            for key, value in entry.items():
+                if key not in state:
+                    state[key] = deepcopy(value)
+    for key, value in foreign.items():
+        opt.state[key] = deepcopy(value)
+    return known
+
+
+def _load_counters(opt: AdamW, saved_groups: list[dict[str, Any]], loaded: list[tuple[Tensor, dict[str, Any]]]) -> None:
+    tables = opt.tables
+    first = saved_groups[0]
+    words = np.zeros(tables.host_counters.numel(), dtype=np.int64)
+    # torch knows no update counter: the parameter with the most updates has seen them all.
+    most = max((int(entry["step"]) for _, entry in loaded), default=0)
+    words[UPDATES] = first.get("updates", most)
+    words[TOKENS] = first.get("tokens", 0)
+    words[SKIPPED] = first.get("skipped_steps", 0)
+    for g, saved in enumerate(saved_groups):
+        for which, key in enumerate(SCHEDULED):
+            words[core.FIRST_ORIGIN + 2 * g + which] = saved.get(f"{key}_origin", 0)
+    opt.seed = int(first.get("seed", opt.seed))
+    values = torch.from_numpy(words)
+    tables.host_counters.copy_(values)
+    if tables.counters is not tables.host_counters:
+        tables.counters.copy_(values)

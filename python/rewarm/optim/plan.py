@@ -1,0 +1,230 @@
+"""The plan of an AdamW: native handle, device tables and the step function of its backend.
+
+A plan is valid until a parameter, its state or the groups change; the optimizer then builds another. The tables outlive it,
+so that counters and schedules keep their addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewarm._native import core
+from rewarm.errors import PlanChanged, UnsupportedTensor
+from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name
+
+if TYPE_CHECKING:
+    from rewarm.optim.adamw import AdamW
+    from rewarm.schedule import Schedule
+
+#: Codes of the storage formats, as in csrc/common/dtype.h.
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+STATE_KEYS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+UPDATES, TOKENS, SKIPPED = 0, 1, 2
+NORM, CLIP_COEF = 0, 1
+
+
+class Flag(IntFlag):
+    """What the gather found before a step (csrc/bindings/gather.h). From NO_GRADIENT on nothing was stepped."""
+
+    GRADIENTS_MOVED = 1
+    GROUPS_CHANGED = 2
+    NO_GRADIENT = 4
+    STALE = 8
+    NEW_GRADIENT = 16
+    GRADIENT_LAYOUT = 32
+    GRADIENT_MISMATCH = 64
+
+
+class Tables:
+    """Counters, results and schedule rows of one optimizer, on its device, with the host's copy beside them.
+
+    Attributes:
+        counters: int64 [4 + 2 groups]: updates, tokens, skipped, spare, then the origin of every schedule.
+        scalars: float64 [2 + groups]: gradient norm, clip coefficient, then the applied lr of every group.
+        rows: int64 [groups, 2, 64, 8]: the segments of every schedule, as schedule.h lays them out.
+        host_counters: The same as `counters` on a CPU; on a GPU what the host knows: updates issued.
+        host_rows: Likewise.
+    """
+
+    def __init__(self, device: torch.device, n_groups: int) -> None:
+        self.device = device
+        self.n_groups = n_groups
+        self.counters = torch.zeros(core.FIRST_ORIGIN + 2 * n_groups, dtype=torch.int64, device=device)
+        self.scalars = torch.full((core.FIRST_LAST_LR + n_groups,), torch.nan, dtype=torch.float64, device=device)
+        shape = (n_groups, len(SCHEDULED), core.SEGMENTS_PER_SCHEDULE, 8)
+        self.rows = torch.zeros(shape, dtype=torch.int64, device=device)
+        on_host = device.type == "cpu"
+        self.host_counters = self.counters if on_host else torch.zeros_like(self.counters, device="cpu")
+        self.host_rows = self.rows if on_host else torch.zeros_like(self.rows, device="cpu")
+
+    def grown(self, n_groups: int) -> Tables:
+        """Tables for more groups that go on where these stand."""
+        new = Tables(self.device, n_groups)
+        for ours, theirs in ((new.counters, self.counters), (new.host_counters, self.host_counters)):
+            ours[: theirs.numel()] = theirs
+        new.scalars[: self.scalars.numel()] = self.scalars
+        for ours, theirs in ((new.rows, self.rows), (new.host_rows, self.host_rows)):
+            ours[: self.n_groups] = theirs
+        return new
+
+    def set_schedule(self, group: int, which: int, schedule: Schedule) -> None:
+        """Writes the rows of one schedule in place, on host and device."""
+        packed = torch.from_numpy(schedule.pack().view(np.int64).reshape(-1, 8).copy())
+        self.host_rows[group, which, : len(packed)] = packed
+        if self.rows is not self.host_rows:
+            self.rows[group, which, : len(packed)] = packed.to(self.device)
+
+    def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
+        """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
+        word = core.FIRST_ORIGIN + 2 * group + which
+        counter = TOKENS if in_tokens else UPDATES
+        self.counters[word] = self.counters[counter]
+        if self.host_counters is not self.counters:
+            self.host_counters[word] = self.host_counters[counter]
+
+
+class Stepper(Protocol):
+    """One update by one backend: flags of the gather; nothing happened when one from NO_GRADIENT on is set."""
+
+    def __call__(
+        self, gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
+    ) -> int: ...
+
+
+def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: torch.device | str) -> dict[str, Tensor]:
+    """Zero moments in the memory layout of `p`, and t = 0 as torch stores it."""
+    state = {"step": torch.zeros((), dtype=torch.float32, device=step_device)}
+    for key in STATE_KEYS[: 3 if amsgrad else 2]:
+        state[key] = torch.zeros_like(p, dtype=state_dtype, memory_format=torch.preserve_format, requires_grad=False)
+    return state
+
+
+class Plan:
+    """What AdamW prepared to step all its parameters at once.
+
+    Args:
+        opt: The optimizer; state is created for parameters that have a gradient and none yet.
+        known_t: Updates applied to parameters, by id, where the exact count is known from an earlier plan or checkpoint.
+
+    Raises:
+        UnsupportedTensor: A parameter that cannot be planned, by name.
+        PlanChanged: State that no longer fits its parameter, by name.
+    """
+
+    def __init__(self, opt: AdamW, known_t: dict[int, int]) -> None:
+        groups = opt.param_groups
+        params, states, entries, t = [], [], [], []
+        for g, i, p in each_param(groups):
+            where = param_name(groups, g, i)
+            check_param(where, p, backend=opt.backend, state_dtype=opt.state_dtype)
+            if p.device != opt.device:
+                raise UnsupportedTensor(
+                    f"AdamW: {where}: expected a tensor on {opt.device} as all others, got one on {p.device}; use one optimizer "
+                    "a device"
+                )
+            amsgrad = bool(groups[g]["amsgrad"])
+            state = opt.state.get(p)
+            if not state and p.grad is not None:
+                state = opt.state[p] = new_state(p, opt.state_dtype or p.dtype, amsgrad, opt.step_device)
+            ordinal = len(params)
+            params.append(p)
+            states.append(state or None)
+            if not state:
+                continue
+            moments = self._checked_moments(where, p, state, amsgrad)
+            step = state["step"]
+            count = int(step.item())
+            exact = known_t.get(id(p))
+            t.append(exact if exact is not None and float(np.float32(exact)) == count else count)
+            vmax = moments[2].data_ptr() if amsgrad else 0
+            codes = (DTYPE_CODES[p.dtype], DTYPE_CODES[moments[0].dtype])
+            entries.append(
+                (ordinal, p.data_ptr(), moments[0].data_ptr(), moments[1].data_ptr(), vmax, step.data_ptr(), p.numel(), g, *codes)
+            )
+        check_shared_storage(groups)
+        tables = opt.tables
+        self.params: list[Tensor] = params
+        self.planned: list[int] = [e[0] for e in entries]
+        self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
+        self.t = torch.tensor(t, dtype=torch.int64, device=opt.device)
+        self.state = opt.state
+        self.n_state = len(opt.state)
+        self.n_groups = len(groups)
+        self.native = core.AdamWPlan(
+            tensor_type=Tensor,
+            params=params,
+            states=states,
+            groups=groups,
+            entries=self.entries,
+            host_counters=tables.host_counters.data_ptr(),
+            host_rows=tables.host_rows.data_ptr(),
+        )
+        self.needs_tokens = False
+        for g, schedules in enumerate(opt.schedules):
+            for which, key in enumerate(SCHEDULED):
+                self.set_schedule(g, which, schedules.get(key), groups[g][key], opt.written[g].get(key))
+        self.step = _stepper(opt, self)
+
+    @staticmethod
+    def _checked_moments(where: str, p: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
+        moments = []
+        for key in STATE_KEYS[: 3 if amsgrad else 2]:
+            moment = state.get(key)
+            if moment is None:
+                raise PlanChanged(f"AdamW: {where}: its state has no {key!r} (it has {', '.join(map(repr, state))})")
+            if moment.shape != p.shape or moment.device != p.device:
+                raise PlanChanged(
+                    f"AdamW: {where}: state {key!r}: expected shape {tuple(p.shape)} on {p.device}, got {tuple(moment.shape)} on "
+                    f"{moment.device}; after changing a parameter's shape, drop its state: del opt.state[param]"
+                )
+            if moments and moment.dtype != moments[0].dtype:
+                raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {moments[0].dtype} as exp_avg, got {moment.dtype}")
+            if moment.stride() != p.stride():
+                # The moments follow the parameter's memory order; a tensor that was put in from outside may not.
+                moment = torch.empty_strided(p.shape, p.stride(), dtype=moment.dtype, device=p.device).copy_(moment)
+                state[key] = moment
+            moments.append(moment)
+        return moments
+
+    def set_schedule(self, group: int, which: int, schedule: Schedule | None, value: float, written: object | None) -> None:
+        """Tells the native side that a value is scheduled, and what stands in param_groups because we wrote it."""
+        if schedule is None:
+            self.native.set_schedule(group, which, 0, False)
+            return
+        in_tokens = schedule.units == "tokens"
+        self.needs_tokens = self.needs_tokens or in_tokens
+        self.native.set_schedule(group, which, len(schedule.segments), in_tokens)
+        self.native.expect(group, which, value if written is None else written)
+
+    def counts(self) -> dict[int, int]:
+        """Updates applied to every planned parameter, by id of the parameter."""
+        return {id(self.params[k]): n for k, n in zip(self.planned, self.t.tolist(), strict=True)}
+
+
+def _stepper(opt: AdamW, plan: Plan) -> Stepper:
+    """The step function of the optimizer's backend; modules of other backends are not imported."""
+    if opt.backend == "cpu":
+        from rewarm.optim.adamw_cpu import make_stepper
+    elif opt.backend == "reference":
+        from rewarm.optim.adamw_eager import make_stepper
+    elif opt.backend == "cuda":
+        from rewarm.optim.adamw_cuda import make_stepper
+    else:
+        from rewarm.optim.adamw_triton import make_stepper
+    return make_stepper(opt, plan)
+
+
+def planned_gradients(plan: Plan, gradients: Sequence[Tensor | None] | None) -> list[Tensor | None]:
+    """The gradient of every planned parameter: its replacement where there is one, else p.grad."""
+    chosen = []
+    for k in plan.planned:
+        replacement = gradients[k] if gradients is not None else None
+        chosen.append(plan.params[k].grad if replacement is None else replacement)
+    return chosen

@@ -1,0 +1,40 @@
+"""Schedules as data: pure functions of an int64 counter of steps or tokens. Needs numpy only.
+
+``docs/schedule.md`` has the formulas and the conventions at the edges.
+"""
+
+from rewarm.schedule import presets
+from rewarm.schedule.pieces import (
+    constant,
+    cosine,
+    exponential,
+    inverse_sqrt,
+    legacy_cosine,
+    linear,
+    one_minus_sqrt,
+    polynomial,
+)
+from rewarm.schedule.presets import infinite, linear_to_zero, warmup_cosine, wsd
+from rewarm.schedule.schedule import MAX_SEGMENTS, Schedule, join
+from rewarm.schedule.segment import SEGMENT_DTYPE, Segment
+
+__all__ = [
+    "MAX_SEGMENTS",
+    "SEGMENT_DTYPE",
+    "Schedule",
+    "Segment",
+    "constant",
+    "cosine",
+    "exponential",
+    "infinite",
+    "inverse_sqrt",
+    "join",
+    "legacy_cosine",
+    "linear",
+    "linear_to_zero",
+    "one_minus_sqrt",
+    "polynomial",
+    "presets",
+    "warmup_cosine",
+    "wsd",
+]

@@ -144,7 +144,9 @@ int Gather::read_gradient(Param& p, PyObject* grad) {
   }
   if (p.entry < 0) return grad == Py_None ? 0 : kNewGradient;
   int64_t& slot = gradients[static_cast<size_t>(p.entry)];
-  const int64_t value = reinterpret_cast<int64_t>(address);
+  // An empty gradient lives at address 0 but is there: its parameter counts this update.
+  constexpr int64_t kEmpty = 16;
+  const int64_t value = address == nullptr && grad != Py_None ? kEmpty : reinterpret_cast<int64_t>(address);
   if (slot != value) {
     slot = value;
     flags |= kGradientsMoved;

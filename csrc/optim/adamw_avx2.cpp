@@ -61,6 +61,37 @@ REWARM_V void store_stochastic(Bfloat16* p, Vec a, const uint16_t* random) {
   store_high_halves(p, _mm256_blendv_epi8(_mm256_add_epi32(u, noise), kept, special));
 }
 
+// Eight 32-bit words, one of eight Philox blocks each.
+struct Words {
+  static constexpr int kLanes = 8;
+  __m256i x;
+  REWARM_V Words() : x(_mm256_setzero_si256()) {}
+  REWARM_V explicit Words(__m256i value) : x(value) {}
+  REWARM_V explicit Words(uint32_t value) : x(_mm256_set1_epi32(static_cast<int>(value))) {}
+  REWARM_V static Words count_from(uint32_t first) {
+    return Words(_mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(first)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+  }
+};
+REWARM_V Words operator^(Words a, Words b) { return Words(_mm256_xor_si256(a.x, b.x)); }
+REWARM_V void multiply(Words a, uint32_t factor, Words* high, Words* low) {
+  const __m256i f = _mm256_set1_epi32(static_cast<int>(factor));
+  const __m256i even = _mm256_mul_epu32(a.x, f);
+  const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a.x, 32), f);
+  *high = Words(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA));
+  *low = Words(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA));
+}
+// Transposes 4 x 8 words so that each block's four words lie together.
+REWARM_V void store_blocks(uint16_t* out, Words a, Words b, Words c, Words d) {
+  const __m256i ab0 = _mm256_unpacklo_epi32(a.x, b.x), ab1 = _mm256_unpackhi_epi32(a.x, b.x);
+  const __m256i cd0 = _mm256_unpacklo_epi32(c.x, d.x), cd1 = _mm256_unpackhi_epi32(c.x, d.x);
+  const __m256i row[4] = {_mm256_unpacklo_epi64(ab0, cd0), _mm256_unpackhi_epi64(ab0, cd0), _mm256_unpacklo_epi64(ab1, cd1),
+                          _mm256_unpackhi_epi64(ab1, cd1)};
+  for (int i = 0; i < 4; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 8 * i), _mm256_castsi256_si128(row[i]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 8 * (i + 4)), _mm256_extracti128_si256(row[i], 1));
+  }
+}
+
 struct Sum {
   __m256d lane[8];
   REWARM_V Sum() {

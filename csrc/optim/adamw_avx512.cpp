@@ -61,6 +61,41 @@ REWARM_V void store_stochastic(Bfloat16* p, Vec a, const uint16_t* random) {
   store_high_halves(p, _mm512_mask_mov_epi32(_mm512_add_epi32(u, noise), special, kept));
 }
 
+// Sixteen 32-bit words, one of sixteen Philox blocks each.
+struct Words {
+  static constexpr int kLanes = 16;
+  __m512i x;
+  REWARM_V Words() : x(_mm512_setzero_si512()) {}
+  REWARM_V explicit Words(__m512i value) : x(value) {}
+  REWARM_V explicit Words(uint32_t value) : x(_mm512_set1_epi32(static_cast<int>(value))) {}
+  REWARM_V static Words count_from(uint32_t first) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return Words(_mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), lanes));
+  }
+};
+REWARM_V Words operator^(Words a, Words b) { return Words(_mm512_xor_si512(a.x, b.x)); }
+REWARM_V void multiply(Words a, uint32_t factor, Words* high, Words* low) {
+  const __m512i f = _mm512_set1_epi32(static_cast<int>(factor));
+  const __m512i even = _mm512_mul_epu32(a.x, f);
+  const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a.x, 32), f);
+  *high = Words(_mm512_mask_mov_epi32(_mm512_srli_epi64(even, 32), 0xAAAA, odd));
+  *low = Words(_mm512_mask_mov_epi32(even, 0xAAAA, _mm512_slli_epi64(odd, 32)));
+}
+// Transposes 4 x 16 words so that each block's four words lie together.
+REWARM_V void store_blocks(uint16_t* out, Words a, Words b, Words c, Words d) {
+  const __m512i ab0 = _mm512_unpacklo_epi32(a.x, b.x), ab1 = _mm512_unpackhi_epi32(a.x, b.x);
+  const __m512i cd0 = _mm512_unpacklo_epi32(c.x, d.x), cd1 = _mm512_unpackhi_epi32(c.x, d.x);
+  const __m512i row[4] = {_mm512_unpacklo_epi64(ab0, cd0), _mm512_unpackhi_epi64(ab0, cd0), _mm512_unpacklo_epi64(ab1, cd1),
+                          _mm512_unpackhi_epi64(ab1, cd1)};
+  for (int i = 0; i < 4; ++i) {
+    __m128i* o = reinterpret_cast<__m128i*>(out + 8 * i);
+    _mm_storeu_si128(o, _mm512_extracti32x4_epi32(row[i], 0));
+    _mm_storeu_si128(o + 4, _mm512_extracti32x4_epi32(row[i], 1));
+    _mm_storeu_si128(o + 8, _mm512_extracti32x4_epi32(row[i], 2));
+    _mm_storeu_si128(o + 12, _mm512_extracti32x4_epi32(row[i], 3));
+  }
+}
+
 struct Sum {
   __m512d lane[4];
   REWARM_V Sum() {

@@ -29,6 +29,27 @@ inline void store(T* out, Vec a) {
 }
 inline void store_stochastic(Bfloat16* out, Vec a, const uint16_t* random) { *out = round_stochastic(a.x, *random); }
 
+struct Words {
+  static constexpr int kLanes = 1;
+  uint32_t x = 0;
+  Words() = default;
+  explicit Words(uint32_t value) : x(value) {}
+  static Words count_from(uint32_t first) { return Words(first); }
+};
+inline Words operator^(Words a, Words b) { return Words(a.x ^ b.x); }
+inline void multiply(Words a, uint32_t factor, Words* high, Words* low) {
+  const uint64_t product = static_cast<uint64_t>(a.x) * factor;
+  *high = Words(static_cast<uint32_t>(product >> 32));
+  *low = Words(static_cast<uint32_t>(product));
+}
+inline void store_blocks(uint16_t* out, Words a, Words b, Words c, Words d) {
+  const uint32_t words[4] = {a.x, b.x, c.x, d.x};
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = static_cast<uint16_t>(words[i]);
+    out[2 * i + 1] = static_cast<uint16_t>(words[i] >> 16);
+  }
+}
+
 struct Sum {
   double lane[32] = {};
   template <class T>

@@ -1,7 +1,8 @@
 // The chunk loops of the CPU step, written once over a SIMD vector type; each adamw_<isa>.cpp includes this in a namespace of
 // its own after its simd_<isa>.h, so that no symbol of one instruction set can be linked into another.
 //
-// Needs: Vec with kWidth, load(const T*), store(T*, Vec), the operations of adamw.h, Sum with add_squares and total.
+// Needs: Vec with kWidth, load(const T*), store(T*, Vec), the operations of adamw.h; Words (kLanes 32-bit words) with multiply
+// and store_blocks; Sum with add_squares and total.
 
 // Sum of squares in float64 over a fixed arrangement of 32 lanes (element i goes to lane i mod 32, lanes are added as a tree),
 // the same for every instruction set: the square of a float32 is exact in float64, so fused or not makes no difference.
@@ -19,37 +20,26 @@ double sum_squares(const void* data, int64_t n) {
   return sum.total();
 }
 
-// 16 random bits for each of 128 elements: 16 Philox blocks of 8, in element order.
+// 16 random bits for each of 128 elements: 16 Philox blocks of 8 (common/philox.h), Words::kLanes at a time, in element order.
 inline void random_tile(const UpdateArgs& a, int64_t first_block, uint16_t* out) {
-  uint32_t x0[16], x1[16], x2[16], x3[16];
-  for (int j = 0; j < 16; ++j) {
-    const uint64_t block = static_cast<uint64_t>(first_block + j);
-    x0[j] = static_cast<uint32_t>(block);
-    x1[j] = static_cast<uint32_t>(block >> 32);
-    x2[j] = a.rounding_t;
-    x3[j] = a.rounding_ordinal;
-  }
-  uint32_t key0 = a.key0, key1 = a.key1;
-  for (int round = 0; round < 10; ++round) {
-    for (int j = 0; j < 16; ++j) {
-      const uint64_t left = static_cast<uint64_t>(0xD2511F53u) * x0[j];
-      const uint64_t right = static_cast<uint64_t>(0xCD9E8D57u) * x2[j];
-      x0[j] = static_cast<uint32_t>(right >> 32) ^ x1[j] ^ key0;
-      x1[j] = static_cast<uint32_t>(right);
-      x2[j] = static_cast<uint32_t>(left >> 32) ^ x3[j] ^ key1;
-      x3[j] = static_cast<uint32_t>(left);
+  for (int j = 0; j < 16; j += Words::kLanes) {
+    Words x0 = Words::count_from(static_cast<uint32_t>(first_block + j));
+    Words x1(static_cast<uint32_t>(static_cast<uint64_t>(first_block) >> 32));
+    Words x2(a.rounding_t), x3(a.rounding_ordinal);
+    uint32_t key0 = a.key0, key1 = a.key1;
+    for (int round = 0; round < 10; ++round) {
+      Words left_high, left_low, right_high, right_low;
+      multiply(x0, 0xD2511F53u, &left_high, &left_low);
+      multiply(x2, 0xCD9E8D57u, &right_high, &right_low);
+      x0 = right_high ^ x1 ^ Words(key0);
+      x1 = right_low;
+      x2 = left_high ^ x3 ^ Words(key1);
+      x3 = left_low;
+      key0 += 0x9E3779B9u;
+      key1 += 0xBB67AE85u;
     }
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
+    store_blocks(out + 8 * j, x0, x1, x2, x3);
   }
-  uint32_t words[64];
-  for (int j = 0; j < 16; ++j) {
-    words[4 * j] = x0[j];
-    words[4 * j + 1] = x1[j];
-    words[4 * j + 2] = x2[j];
-    words[4 * j + 3] = x3[j];
-  }
-  __builtin_memcpy(out, words, sizeof(words));
 }
 
 template <class P, class M, bool kAmsgrad, bool kStochastic>

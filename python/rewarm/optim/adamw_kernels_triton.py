@@ -1,0 +1,263 @@
+"""The two Triton kernels of the AdamW step, over the same plan tables as csrc/optim.
+
+One program works on one chunk. What spans chunks (the sum of the partial norms, the counters) is done by the program that
+finishes last, in an order that no grid changes.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rewarm.optim.adamw_math_triton import element, folded, lr_now, next_t, stored
+
+# Words of an entry, of the counters and of the scalars: as in csrc/optim/plan.h and csrc/bindings/bind_optim.cpp.
+_ENTRY_WORDS = tl.constexpr(10)
+_P, _M, _V, _STEP = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3), tl.constexpr(5)
+_GROUP, _DTYPE, _STATE_DTYPE = tl.constexpr(7), tl.constexpr(8), tl.constexpr(9)
+_UPDATES, _TOKENS, _SKIPPED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_NORM, _CLIP_COEF, _LAST_LR = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+# Words of `control`: programs done of either kernel (0 between launches), and the norm's verdict.
+_NORMS_DONE, _UPDATES_DONE, _SKIP = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+CONTROL_WORDS = 3
+
+_MAX_FLOAT64 = tl.constexpr(1.7976931348623157e308)
+
+
+@triton.jit
+def vector_end(addresses, count):
+    """Elements of a chunk that go through 16-byte accesses, given all its addresses or-ed together; the rest goes one by one."""
+    return tl.multiple_of(tl.where((addresses & 15) == 0, count // 16 * 16, 0), 16)
+
+
+@triton.jit
+def squares(g_ptr, offsets, end, total):
+    """`total` plus the squares of the gradient, elementwise in float64: the square of a float32 is exact there."""
+    g = tl.load(g_ptr + offsets, mask=offsets < end, other=0.0).to(tl.float64)
+    return tl.fma(g, g, total)
+
+
+@triton.jit
+def sum_squares(address, begin, count, DTYPE: tl.constexpr, BLOCK: tl.constexpr):
+    """Sum of squares of `count` gradient elements from `begin`, float64, in an order fixed by BLOCK."""
+    aligned_end = vector_end(address, count)
+    lanes = tl.arange(0, BLOCK)
+    in_vectors = tl.zeros([BLOCK], dtype=tl.float64)
+    # The hint must sit on a pointer of its own: the second loop reads the same memory without it.
+    g_ptr = tl.multiple_of(address.to(tl.pointer_type(DTYPE)) + begin, 16)
+    for i in range(0, aligned_end, BLOCK):
+        in_vectors = squares(g_ptr, i + lanes, aligned_end, in_vectors)
+    one_by_one = tl.zeros([BLOCK], dtype=tl.float64)
+    g_ptr = address.to(tl.pointer_type(DTYPE)) + begin
+    for i in range(aligned_end, count, BLOCK):
+        one_by_one = squares(g_ptr, i + lanes, count, one_by_one)
+    return tl.sum(in_vectors) + tl.sum(one_by_one)
+
+
+@triton.jit
+def update_span(p_ptr, g_ptr, m_ptr, v_ptr, offsets, end, scalars, P: tl.constexpr, M: tl.constexpr, BY_BITS: tl.constexpr):
+    """Reads, updates and writes the elements at `offsets` < `end`."""
+    inside = offsets < end
+    p = tl.load(p_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(g_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    m = tl.load(m_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    v = tl.load(v_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    p, m, v = element(p, g, m, v, scalars)
+    tl.store(p_ptr + offsets, stored(p, P, BY_BITS), mask=inside)
+    tl.store(m_ptr + offsets, stored(m, M, BY_BITS), mask=inside)
+    tl.store(v_ptr + offsets, stored(v, M, BY_BITS), mask=inside)
+
+
+@triton.jit
+def update_chunk(
+    p, g, m, v, begin, count, scalars, P: tl.constexpr, M: tl.constexpr, BLOCK: tl.constexpr, BY_BITS: tl.constexpr
+):
+    """Updates `count` elements from `begin` of the tensor whose memory begins at the addresses p, g, m and v."""
+    aligned_end = vector_end(p | g | m | v, count)
+    lanes = tl.arange(0, BLOCK)
+    p_ptr = tl.multiple_of(p.to(tl.pointer_type(P)) + begin, 16)
+    g_ptr = tl.multiple_of(g.to(tl.pointer_type(P)) + begin, 16)
+    m_ptr = tl.multiple_of(m.to(tl.pointer_type(M)) + begin, 16)
+    v_ptr = tl.multiple_of(v.to(tl.pointer_type(M)) + begin, 16)
+    for i in range(0, aligned_end, BLOCK):
+        update_span(p_ptr, g_ptr, m_ptr, v_ptr, i + lanes, aligned_end, scalars, P, M, BY_BITS)
+    p_ptr = p.to(tl.pointer_type(P)) + begin
+    g_ptr = g.to(tl.pointer_type(P)) + begin
+    m_ptr = m.to(tl.pointer_type(M)) + begin
+    v_ptr = v.to(tl.pointer_type(M)) + begin
+    for i in range(aligned_end, count, BLOCK):
+        update_span(p_ptr, g_ptr, m_ptr, v_ptr, i + lanes, count, scalars, P, M, BY_BITS)
+
+
+@triton.jit
+def is_last(done_ptr):
+    """Whether every other program of this launch has called this before; what they wrote is then visible."""
+    tl.debug_barrier()  # no thread of this program may still be reading what the last one writes
+    last = tl.atomic_add(done_ptr, 1, sem="acq_rel", scope="gpu") == tl.num_programs(0) - 1
+    if last:
+        tl.store(done_ptr, 0)
+    return last
+
+
+@triton.jit
+def finish_norm(
+    partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+    CLIP: tl.constexpr, SKIP_NONFINITE: tl.constexpr, TABLE_BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Norm, clip coefficient and verdict from the partial sums, as ``finish_norm`` of csrc/optim/adamw.cpp."""
+    total = tl.zeros([TABLE_BLOCK], dtype=tl.float64)
+    for i in range(0, n_chunks, TABLE_BLOCK):
+        k = i + tl.arange(0, TABLE_BLOCK)
+        # Past the first-level cache: other programs wrote these.
+        total += tl.load(partials_ptr + k, mask=k < n_chunks, other=0.0, cache_modifier=".cg")
+    norm = tl.sqrt(tl.sum(total)) * factor
+    coefficient = tl.full((), 1.0, tl.float64)
+    if CLIP:
+        ratio = tl.load(limit_ptr) / (norm + 1e-6)
+        coefficient = tl.where(ratio < 1.0, ratio, 1.0)
+    skip = norm != norm
+    if SKIP_NONFINITE:
+        skip = (tl.abs(norm) <= _MAX_FLOAT64) == 0
+        coefficient = tl.where(skip, 0.0, coefficient)
+    else:
+        coefficient = tl.where(skip, norm, coefficient)  # NaN reaches every parameter, as torch's clip does
+        skip = skip & (norm == norm)
+    if found_inf == 0.0:
+        tl.store(scalars_f64 + _NORM, norm)
+        tl.store(scalars_f64 + _CLIP_COEF, coefficient)
+    tl.store(control_ptr + _SKIP, skip.to(tl.int32))
+
+
+@triton.jit(do_not_specialize=["n_chunks"])
+def norm_kernel(
+    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
+    gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
+    partials_ptr,  # [n_chunks] float64
+    limit_ptr,  # [1] float64: max_grad_norm
+    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    control_ptr,  # [CONTROL_WORDS] int32
+    grad_scale_ptr,  # [1] float32
+    found_inf_ptr,  # [1] float32
+    n_chunks,
+    DTYPES: tl.constexpr,  # bit d is set when some parameter has dtype d
+    CLIP: tl.constexpr,
+    SKIP_NONFINITE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TABLE_BLOCK: tl.constexpr,
+):
+    """The first launch: one partial sum a program, and from all of them the norm, the clip coefficient and whether to skip."""
+    i = tl.program_id(0)
+    if i < n_chunks:
+        begin = tl.load(chunks_ptr + 2 * i)
+        packed = tl.load(chunks_ptr + 2 * i + 1)
+        tensor = packed.to(tl.int32).to(tl.int64)
+        count = (packed >> 32).to(tl.int32)
+        dtype = tl.load(entries_ptr + tensor * _ENTRY_WORDS + _DTYPE)
+        g = tl.load(gradients_ptr + tensor)
+        partial = tl.full((), 0.0, tl.float64)
+        if g != 0:
+            if DTYPES & 1:
+                if dtype == 0:
+                    partial = sum_squares(g, begin, count, tl.float32, BLOCK)
+            if DTYPES & 2:
+                if dtype == 1:
+                    partial = sum_squares(g, begin, count, tl.bfloat16, BLOCK)
+            if DTYPES & 4:
+                if dtype == 2:
+                    partial = sum_squares(g, begin, count, tl.float16, BLOCK)
+        tl.store(partials_ptr + i, partial)
+    if is_last(control_ptr + _NORMS_DONE):
+        factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
+        found_inf = tl.load(found_inf_ptr)
+        finish_norm(
+            partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr, CLIP, SKIP_NONFINITE, TABLE_BLOCK
+        )
+
+
+@triton.jit
+def advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK: tl.constexpr):
+    """Counts this update for every parameter that has a gradient, in the plan and in what torch shows as state["step"]."""
+    for i in range(0, n_tensors, TABLE_BLOCK):
+        k = i + tl.arange(0, TABLE_BLOCK).to(tl.int64)
+        stepped = tl.load(gradients_ptr + k, mask=k < n_tensors, other=0) != 0
+        step_ptr = tl.load(entries_ptr + k * _ENTRY_WORDS + _STEP, mask=stepped, other=0).to(tl.pointer_type(tl.float32))
+        t = next_t(tl.load(t_ptr + k, mask=stepped, other=0), tl.load(step_ptr, mask=stepped, other=0.0))
+        tl.store(t_ptr + k, t, mask=stepped)
+        tl.store(step_ptr, t.to(tl.float32), mask=stepped)
+
+
+@triton.jit(do_not_specialize=["tokens", "advance", "n_chunks", "n_tensors", "n_groups"])
+def update_kernel(
+    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
+    gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
+    configs_i64,  # [n_groups, 15]: GroupConfig, seen as int64
+    configs_f64,  # the same memory, seen as float64
+    rows_i64,  # [n_groups, 2, 64, 8]: the segments of every schedule, seen as int64
+    rows_f64,  # the same memory, seen as float64
+    counters_ptr,  # [4 + 2 n_groups] int64: updates, tokens, skipped, spare, origins
+    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    t_ptr,  # [n_tensors] int64: updates of every parameter
+    control_ptr,  # [CONTROL_WORDS] int32
+    grad_scale_ptr,  # [1] float32
+    found_inf_ptr,  # [1] float32
+    tokens,  # consumed by this update
+    advance,  # 0 holds the update counter of the schedules
+    n_chunks,
+    n_tensors,
+    n_groups,
+    COMBINATIONS: tl.constexpr,  # bit 3 d + s is set when some parameter has dtype d and moments of dtype s
+    WITH_NORM: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TABLE_BLOCK: tl.constexpr,
+    BY_BITS: tl.constexpr,
+):
+    """The second launch, or the only one: schedules, bias corrections and the update; the last program advances the counters."""
+    i = tl.program_id(0)
+    factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
+    skip = tl.load(found_inf_ptr) != 0.0
+    if WITH_NORM:
+        factor = factor * tl.load(scalars_f64 + _CLIP_COEF)
+        skip = skip | (tl.load(control_ptr + _SKIP) != 0)
+    if skip == 0:
+        for shown in range(i, n_groups, tl.num_programs(0)):
+            lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, shown)
+            tl.store(scalars_f64 + _LAST_LR + shown, lr)
+        if i < n_chunks:
+            begin = tl.load(chunks_ptr + 2 * i)
+            packed = tl.load(chunks_ptr + 2 * i + 1)
+            tensor = packed.to(tl.int32).to(tl.int64)
+            count = (packed >> 32).to(tl.int32)
+            g = tl.load(gradients_ptr + tensor)
+            if g != 0:
+                entry = entries_ptr + tensor * _ENTRY_WORDS
+                p = tl.load(entry + _P)
+                m = tl.load(entry + _M)
+                v = tl.load(entry + _V)
+                step = tl.load(tl.load(entry + _STEP).to(tl.pointer_type(tl.float32)))
+                t = next_t(tl.load(t_ptr + tensor), step)
+                group = tl.load(entry + _GROUP)
+                scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, t, factor)
+                combination = 3 * tl.load(entry + _DTYPE) + tl.load(entry + _STATE_DTYPE)
+                if COMBINATIONS & 1:
+                    if combination == 0:
+                        update_chunk(p, g, m, v, begin, count, scalars, tl.float32, tl.float32, BLOCK, BY_BITS)
+                if COMBINATIONS & 8:
+                    if combination == 3:
+                        update_chunk(p, g, m, v, begin, count, scalars, tl.bfloat16, tl.float32, BLOCK, BY_BITS)
+                if COMBINATIONS & 16:
+                    if combination == 4:
+                        update_chunk(p, g, m, v, begin, count, scalars, tl.bfloat16, tl.bfloat16, BLOCK, BY_BITS)
+                if COMBINATIONS & 64:
+                    if combination == 6:
+                        update_chunk(p, g, m, v, begin, count, scalars, tl.float16, tl.float32, BLOCK, BY_BITS)
+    if is_last(control_ptr + _UPDATES_DONE):
+        if skip:
+            tl.store(counters_ptr + _SKIPPED, tl.load(counters_ptr + _SKIPPED) + 1)
+        else:
+            tl.store(counters_ptr + _UPDATES, tl.load(counters_ptr + _UPDATES) + advance)
+            tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + tokens)
+            advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)

@@ -1,0 +1,131 @@
+"""The Triton twin of csrc/optim/adamw.h: the update of one element, and the scalars folded once per tensor and step.
+
+Triton cannot include the header, so its lines stand here a second time: fused multiply-adds where the header has them, division
+and root correctly rounded (a plain `/` or `tl.sqrt` of float32 is approximate on NVIDIA GPUs, which the interpreter hides).
+What differs is beta^t in float64, exp2(t log2 beta) for want of a pow. tests/optim/test_adamw_triton.py compares it with the
+C++ step and with adamw_reference.py.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rewarm.schedule.schedule_triton import value_at
+
+# Words of a GroupConfig, of the counters and of one schedule's row: as in csrc/optim/plan.h.
+_CONFIG_WORDS = tl.constexpr(15)
+_LR, _WEIGHT_DECAY, _BETA1, _BETA2, _EPS, _LR_SCALE = (tl.constexpr(word) for word in range(6))
+_SEGMENTS, _IN_TOKENS, _DECOUPLED, _MAXIMIZE = tl.constexpr(6), tl.constexpr(8), tl.constexpr(10), tl.constexpr(11)
+_OVERRIDE, _LR_ADDRESS, _LR_IS_DOUBLE = tl.constexpr(12), tl.constexpr(13), tl.constexpr(14)
+_UPDATES, _TOKENS, _ORIGINS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(4)
+_ROW_WORDS = tl.constexpr(64 * 8)
+
+_MAX_FLOAT32 = tl.constexpr(3.4028234663852886e38)
+
+
+@triton.jit
+def element(p, g, m, v, scalars):
+    """``adamw_element`` of csrc/optim/adamw.h: new theta, m and v; `scalars` are those of `folded`."""
+    grad_scale, l2, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, decay = scalars
+    g = g * grad_scale
+    g = tl.where(l2 != 0.0, tl.fma(l2, p, g), g)
+    cancels = beta1 < 0.5
+    m = tl.fma(tl.where(cancels, -beta1, one_minus_beta1), g - m, tl.where(cancels, g, m))
+    short = tl.fma(beta2, v, one_minus_beta2 * g * g)
+    long = tl.fma(one_minus_beta2, tl.fma(g, g, 0.0 - tl.where(v < _MAX_FLOAT32, v, _MAX_FLOAT32)), v)
+    v = tl.where(beta2 < 0.5, short, long)
+    direction = tl.div_rn(m, tl.sqrt_rn(v) + eps)
+    finite_p = tl.where(p < _MAX_FLOAT32, p, _MAX_FLOAT32)
+    finite_p = tl.where(finite_p > -_MAX_FLOAT32, finite_p, -_MAX_FLOAT32)
+    return p - tl.fma(step, direction, decay * finite_p), m, v
+
+
+@triton.jit
+def bfloat16_by_bits(x):
+    """float32 to bfloat16, to nearest, ties to even, NaN kept: what `.to(tl.bfloat16)` does on a GPU and not in the interpreter."""
+    bits = x.to(tl.uint32, bitcast=True)
+    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    kept = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, nearest)
+    return kept.to(tl.uint16).to(tl.bfloat16, bitcast=True)
+
+
+@triton.jit
+def stored(x, DTYPE: tl.constexpr, BY_BITS: tl.constexpr):
+    """The float32 `x` in a storage format, to nearest, ties to even."""
+    if DTYPE == tl.bfloat16 and BY_BITS:
+        y = bfloat16_by_bits(x)
+    else:
+        y = x.to(DTYPE)
+    return y
+
+
+@triton.jit
+def scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WHICH: tl.constexpr):
+    """``scheduled`` of plan.h where the value has `count` > 0 segments, else `plain`."""
+    value = plain
+    if count > 0:
+        in_tokens = tl.load(configs_i64 + group * _CONFIG_WORDS + _IN_TOKENS + WHICH) != 0
+        now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - tl.load(counters + _ORIGINS + 2 * group + WHICH)
+        value = value_at(rows_i64, rows_f64, (2 * group + WHICH) * _ROW_WORDS, count, now)
+    return value
+
+
+@triton.jit
+def lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group):
+    """The learning rate of a group for the update about to be applied, as ``hyper_now`` of plan.h."""
+    word = group * _CONFIG_WORDS
+    lr = tl.load(configs_f64 + word + _LR)
+    address = tl.load(configs_i64 + word + _LR_ADDRESS)
+    if address != 0:
+        if tl.load(configs_i64 + word + _LR_IS_DOUBLE) != 0:
+            lr = tl.load(address.to(tl.pointer_type(tl.float64)))
+        else:
+            lr = tl.load(address.to(tl.pointer_type(tl.float32))).to(tl.float64)
+    count = tl.load(configs_i64 + word + _SEGMENTS)
+    count = tl.where(tl.load(configs_i64 + word + _OVERRIDE) != 0, 0, count)
+    lr = scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, lr, 0)
+    return lr * tl.load(configs_f64 + word + _LR_SCALE)
+
+
+@triton.jit
+def next_t(t, step):
+    """This update's count of a parameter; a step that was written from outside (a checkpoint loaded in place) wins."""
+    t = tl.where(step == t.to(tl.float32), t, tl.floor(step.to(tl.float64) + 0.5).to(tl.int64))
+    return t + 1
+
+
+@triton.jit
+def power(beta, t):
+    """beta^t in float64 for beta in [0, 1) and t >= 1; Triton has no pow."""
+    positive = beta > 0.0
+    return tl.where(positive, tl.exp2(t.to(tl.float64) * tl.log2(tl.where(positive, beta, 1.0))), 0.0)
+
+
+@triton.jit
+def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, t, grad_factor):
+    """``hyper_now`` and ``fold``: what `element` needs of one tensor, rounded once to float32."""
+    word = group * _CONFIG_WORDS
+    lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group)
+    weight_decay = tl.load(configs_f64 + word + _WEIGHT_DECAY)
+    count = tl.load(configs_i64 + word + _SEGMENTS + 1)
+    weight_decay = scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, weight_decay, 1)
+    beta1 = tl.load(configs_f64 + word + _BETA1)
+    beta2 = tl.load(configs_f64 + word + _BETA2)
+    first = 1.0 - power(beta1, t)
+    second_root = tl.sqrt(1.0 - power(beta2, t))  # float64: correctly rounded
+    decoupled = tl.load(configs_i64 + word + _DECOUPLED) != 0
+    maximize = tl.load(configs_i64 + word + _MAXIMIZE) != 0
+    return (
+        tl.where(maximize, -grad_factor, grad_factor).to(tl.float32),
+        tl.where(decoupled, 0.0, weight_decay).to(tl.float32),
+        beta1.to(tl.float32),
+        (1.0 - beta1).to(tl.float32),
+        beta2.to(tl.float32),
+        (1.0 - beta2).to(tl.float32),
+        (lr * second_root / first).to(tl.float32),
+        (tl.load(configs_f64 + word + _EPS) * second_root).to(tl.float32),
+        tl.where(decoupled, lr * weight_decay, 0.0).to(tl.float32),
+    )

@@ -1,0 +1,50 @@
+"""Shared by all tests: Triton's interpreter where there is no GPU, fixed seeds, poisoned memory, and the gpu marker."""
+
+import os
+
+import pytest
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+# Triton reads this when a kernel is defined, so it must stand before any test module is imported.
+if not _has_gpu():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_modifyitems(items):
+    if _has_gpu():
+        return
+    reason = pytest.mark.skip(reason="needs a CUDA GPU, torch sees none")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(reason)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed_and_one_thread():
+    """One torch thread unless a test asks for more: torch's own fused step slows down manyfold on a busy machine."""
+    import torch
+
+    torch.manual_seed(20231108)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """Fills what torch.empty returns with NaN, so that an unwritten output cannot pass by luck."""
+    import torch
+
+    before = torch.utils.deterministic.fill_uninitialized_memory, torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(before[1])
+    torch.utils.deterministic.fill_uninitialized_memory = before[0]

@@ -17,8 +17,9 @@ from test_adamw import give_gradients, some_params
 SHAPES = [(33, 5), (17,), (4, 3, 2)]
 
 
-def make(seed=0, **kwargs):
-    torch.manual_seed(seed)
+def make(weights=0, **kwargs):
+    """Parameters drawn from the generator seeded with `weights`, and their optimizer."""
+    torch.manual_seed(weights)
     params = some_params(SHAPES, kwargs.pop("dtype", torch.float32))
     options = dict(lr=warmup_cosine(1e-2, 1e-3, 5, 30), weight_decay=linear(0.1, 0.0, 40), max_grad_norm=0.7)
     groups = [{"params": params[:2]}, {"params": params[2:], "lr": 3e-3}]
@@ -50,7 +51,7 @@ def test_save_and_load_at_every_step_continues_bit_identically(kwargs):
     final = [p.detach().clone() for p in params]
     for k in range(0, 50, 1 if not kwargs else 7):
         weights, state = checkpoints[k]
-        again, resumed = make(seed=99, **kwargs)
+        again, resumed = make(weights=99, **kwargs)
         with torch.no_grad():
             for p, w in zip(again, weights, strict=True):
                 p.copy_(w)
@@ -164,7 +165,7 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(kind):
 
 
 def test_the_state_dict_holds_plain_values_and_the_live_groups_stay_clean():
-    params, opt = make(seed=3)
+    params, opt = make(weights=3)
     gradients(params, 0)
     opt.step()
     group = opt.state_dict()["param_groups"][0]
@@ -188,7 +189,7 @@ def test_counts_beyond_what_a_float32_holds_survive():
         opt.step()
     saved = opt.state_dict()
     assert saved["param_groups"][0]["exact_steps"] == [many + 2] * 2
-    again, resumed = make(seed=1)
+    again, resumed = make(weights=1)
     resumed.load_state_dict(through_a_file(saved))
     gradients(again, 0)
     resumed.step()
@@ -203,7 +204,7 @@ def test_float32_moments_of_bfloat16_parameters_return_bit_for_bit():
     with pytest.warns(StateDtypeWarning, match="torch.float32 moments of torch.bfloat16 parameters"):
         saved = opt.state_dict()
     opt.state_dict()  # said once
-    again, resumed = make(seed=5, dtype=torch.bfloat16, state_dtype=torch.float32)
+    again, resumed = make(weights=5, dtype=torch.bfloat16, state_dtype=torch.float32)
     resumed.load_state_dict(through_a_file(saved))
     for p, q in zip(params, again, strict=True):
         for key in ("exp_avg", "exp_avg_sq"):
@@ -242,7 +243,7 @@ def test_a_rewarmed_schedule_is_saved_with_its_origin():
     for k in range(3):
         gradients(params, k)
         opt.step()
-    _, resumed = make(seed=4)
+    _, resumed = make(weights=4)
     others = [p for g in resumed.param_groups for p in g["params"]]
     resumed.load_state_dict(through_a_file(opt.state_dict()))
     for k in range(3, 9):

@@ -139,22 +139,23 @@ def test_torch_compile_breaks_once_and_does_not_recompile_as_the_rate_changes():
 
     @torch.compile(backend=counting_backend)
     def train_step(x):
-        loss = model(x).square().mean()
-        loss.backward()
+        model(x).square().mean().backward()
+        y = x * 2.0
         opt.step()
         opt.zero_grad()
-        return loss.detach() * 1.0
+        return y + 1.0
 
     x = torch.randn(8, 4)
-    losses = [train_step(x).item()]
-    after_first = compiled
-    for _ in range(2):
-        losses.append(train_step(x).item())
+    before = model(x).square().mean().item()
+    for _ in range(3):
+        train_step(x)
     settled = compiled
+    # forward; what stands between backward and step; what follows zero_grad: one graph each, so one break at the step
+    assert settled <= 4
     for _ in range(12):
-        losses.append(train_step(x).item())
-    assert compiled == settled, f"{after_first} graphs at first, {settled} after three steps, {compiled} at the end"
-    assert losses[-1] < losses[0]
+        train_step(x)
+    assert compiled == settled
+    assert model(x).square().mean().item() < before
     assert opt.state[model.weight]["step"].item() == 15
     dynamo.reset()
 
@@ -194,11 +195,12 @@ class StepInWorker(torch.utils.data.Dataset):
         return 2
 
     def __getitem__(self, index):
-        torch.set_num_threads(2)
-        params = [torch.nn.Parameter(torch.ones(200, 300))]
+        # Many small tensors: enough for two of our threads, too small for torch's own pool, which does not survive a fork.
+        params = [torch.nn.Parameter(torch.ones(2000)) for _ in range(40)]
         opt = AdamW(params, lr=1e-2, max_grad_norm=1.0)
+        torch.set_num_threads(2)
         run_steps(params, opt, 3)
-        return params[0].detach().sum()
+        return sum(p.detach().sum() for p in params)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -18,7 +18,6 @@ from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
 from rewarm.schedule import Schedule
 
 _profiler_enabled = torch.autograd._profiler_enabled
-_is_compiling = torch.compiler.is_compiling
 _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
 
@@ -85,10 +84,6 @@ class AdamW(torch.optim.Optimizer):
 
     Source: Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2; schedules as in Gupta et al. 2023 (arXiv 2308.04014).
     """
-
-    # GradScaler passes its tensors as attributes and deletes them again.
-    grad_scale: Tensor | None = None
-    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -217,6 +212,8 @@ class AdamW(torch.optim.Optimizer):
 
     # ---- the step ----------------------------------------------------------------------------------------------------
 
+    # Under torch.compile the step is one graph break that guards on nothing.
+    @torch._disable_dynamo
     def step(self, closure: Callable[[], Any] | None = None, *, tokens: int | None = None) -> Any:
         """Applies one update: norm, clip, schedule and AdamW for all groups; no host sync on a GPU.
 
@@ -232,8 +229,6 @@ class AdamW(torch.optim.Optimizer):
             PlanChanged: A parameter changed its shape, or its state does not fit it.
             UnsupportedTensor: A gradient that is sparse or does not fit its parameter.
         """
-        if _is_compiling():
-            return _step_outside_graph(self, closure, tokens)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -260,7 +255,9 @@ class AdamW(torch.optim.Optimizer):
                 raise InvalidArgument("AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update")
             tokens = 0
         try:
-            flags = plan.step(None, tokens, self.grad_scale, self.found_inf)
+            # GradScaler passes its tensors as attributes and deletes them again.
+            given = self.__dict__
+            flags = plan.step(None, tokens, given.get("grad_scale"), given.get("found_inf"))
             if flags >= Flag.NO_GRADIENT:
                 self._step_after_mending(Flag(flags), tokens)
         except (BufferError, RuntimeError, TypeError, ValueError):
@@ -284,7 +281,8 @@ class AdamW(torch.optim.Optimizer):
                     None if p.grad is None or p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
                     for p in plan.params
                 ]
-            flags = Flag(plan.step(gradients, tokens, self.grad_scale, self.found_inf))
+            given = self.__dict__
+            flags = Flag(plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf")))
             if flags < Flag.NO_GRADIENT:
                 return
         raise UnsupportedTensor(f"AdamW: step: the gradients could not be made to fit their parameters ({flags!r})")
@@ -497,11 +495,5 @@ class AdamW(torch.optim.Optimizer):
             self.tables.counters.copy_(values)
 
 
-# The paths that are not taken in an ordinary step, made once.
+# The path of a step that has hooks or is profiled, made once.
 _step_with_hooks = torch.optim.Optimizer.profile_hook_step(AdamW._step)
-
-
-@torch._disable_dynamo
-def _step_outside_graph(opt: AdamW, closure: Callable[[], Any] | None, tokens: int | None) -> Any:
-    """torch.compile breaks its graph here, once, and guards on nothing of the step."""
-    return opt.step(closure, tokens=tokens)

@@ -7,6 +7,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/gather.h"
+#include "bindings/plan_entries.h"
 #include "optim/adamw_cpu.h"
 
 namespace py = pybind11;
@@ -16,32 +17,10 @@ namespace {
 
 using optim::ScheduledValue;
 
-// Columns of the `entries` array that describes the planned tensors.
-enum EntryColumn { kParam, kP, kM, kV, kVmax, kStep, kNumel, kGroup, kDtype, kStateDtype, kEntryColumns };
-
-template <class T>
-T* at(int64_t address) {
-  return reinterpret_cast<T*>(address);
-}
-
-optim::Plan make_plan(const py::array_t<int64_t, py::array::c_style>& entries, int64_t n_groups) {
-  if (entries.ndim() != 2 || entries.shape(1) != kEntryColumns)
-    throw Error(ErrorKind::kInvalidArgument, "entries: expected an int64 array of shape [n, " + std::to_string(kEntryColumns) + "]");
-  optim::Plan plan;
-  plan.n_groups = n_groups;
-  const auto e = entries.unchecked<2>();
-  for (py::ssize_t i = 0; i < e.shape(0); ++i)
-    plan.tensors.push_back({at<void>(e(i, kP)), at<void>(e(i, kM)), at<void>(e(i, kV)), at<void>(e(i, kVmax)), at<float>(e(i, kStep)),
-                            e(i, kNumel), static_cast<int32_t>(e(i, kGroup)), static_cast<int32_t>(e(i, kParam)),
-                            static_cast<Dtype>(e(i, kDtype)), static_cast<Dtype>(e(i, kStateDtype))});
-  plan.build_chunks();
-  return plan;
-}
-
 class AdamWPlan {
  public:
   AdamWPlan(const py::type& tensor_type, const py::list& params, const py::list& states, const py::list& groups,
-            const py::array_t<int64_t, py::array::c_style>& entries, int64_t host_counters, int64_t host_rows)
+            const Int64Array& entries, int64_t host_counters, int64_t host_rows)
       : gather_(params, states, groups, tensor_type),
         cpu_(make_plan(entries, static_cast<int64_t>(groups.size()))) {
     const auto e = entries.unchecked<2>();
@@ -54,6 +33,7 @@ class AdamWPlan {
   void set_schedule(int64_t group, int64_t which, int64_t count, bool in_tokens) {
     optim::GroupConfig& config = gather_.configs.at(static_cast<size_t>(group));
     (which == optim::kLr ? config.lr_segments : config.weight_decay_segments) = count;
+    if (which == optim::kLr) config.override_lr = 0;  // belonged to the schedule before
     config.in_tokens[which] = in_tokens;
   }
   void expect(int64_t group, int64_t which, const py::object& value) {
@@ -98,7 +78,7 @@ void bind_optim(py::module_& m) {
   m.attr("FIRST_LAST_LR") = static_cast<int>(optim::kLastLr);
   py::class_<AdamWPlan>(m, "AdamWPlan")
       .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&,
-                    const py::array_t<int64_t, py::array::c_style>&, int64_t, int64_t>(),
+                    const Int64Array&, int64_t, int64_t>(),
            py::arg("tensor_type"), py::arg("params"), py::arg("states"), py::arg("groups"), py::arg("entries"),
            py::arg("host_counters"), py::arg("host_rows"))
       .def("set_schedule", &AdamWPlan::set_schedule, py::arg("group"), py::arg("which"), py::arg("count"), py::arg("in_tokens"))

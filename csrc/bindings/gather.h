@@ -67,9 +67,11 @@ class Gather {
 
  private:
   const dlpack::ExchangeApi* api_ = nullptr;
+  PyGetSetDef* grad_getter_ = nullptr;  // Tensor.grad as the C function behind it; null: ask the attribute by name
   PyTypeObject* tensor_type_;
 
   bool view(PyObject* tensor, dlpack::Tensor* out) const;
+  pybind11::object own_gradient(const Param& p) const;
   int read_gradient(Param& p, PyObject* grad);
   bool state_moved(const Param& p) const;
   int read_group(int64_t index);

@@ -4,6 +4,7 @@
 
 #include "common/isa.h"
 #include "optim/adamw_cpu.h"
+#include "optim/advance.h"
 
 namespace rewarm::optim {
 namespace {
@@ -53,8 +54,7 @@ bool AdamWCpu::step(const CpuStepInput& input) {
   if (skip_) {
     ++counters[kSkipped];
   } else {
-    if (o.advance) ++counters[kUpdates];
-    counters[kTokens] += o.tokens;
+    count_update(counters, o.advance, o.tokens);
   }
   in_ = nullptr;
   return !skip_;
@@ -116,19 +116,11 @@ void AdamWCpu::norm_chunk(int64_t i) {
 void AdamWCpu::finish_norm() {
   double sum = 0.0;
   for (double partial : partials_) sum += partial;
-  const double norm = std::sqrt(sum) * grad_factor_;
-  const StepOptions& o = in_->options;
-  double coef = 1.0;
-  if (o.max_grad_norm > 0.0) coef = std::min(1.0, o.max_grad_norm / (norm + 1e-6));
-  if (o.skip_nonfinite && !std::isfinite(norm)) {
-    skip_ = true;
-    coef = 0.0;
-  } else if (std::isnan(norm)) {
-    coef = norm;  // without skipping NaN reaches every parameter, as torch's clip does
-  }
-  in_->control.scalars[kNorm] = norm;
-  in_->control.scalars[kClipCoef] = coef;
-  grad_factor_ *= coef;
+  const NormOutcome norm = norm_outcome(sum, grad_factor_, in_->options);
+  skip_ = norm.skip;
+  in_->control.scalars[kNorm] = norm.norm;
+  in_->control.scalars[kClipCoef] = norm.coefficient;
+  grad_factor_ *= norm.coefficient;
 }
 
 // Schedules, counters and folded scalars of every parameter that has a gradient.
@@ -143,9 +135,7 @@ void AdamWCpu::prepare_update() {
     if (in_->gradients[i] == 0) continue;
     const TensorEntry& e = plan_.tensors[i];
     int64_t& t = in_->t[i];
-    // state["step"] written from outside (a checkpoint loaded in place) wins over the counter.
-    if (*e.step != static_cast<float>(t)) t = std::llround(*e.step);
-    ++t;
+    t = next_t(t, *e.step);
     *e.step = static_cast<float>(t);
     if (e.group != known_group) {
       hyper = hyper_now(in_->groups[e.group], in_->rows, in_->control.counters, e.group);

@@ -16,14 +16,17 @@ namespace {
 
 using device::kBlock;
 
-constexpr int kUpdateBlocks = 4;      // resident blocks a multiprocessor that registers are kept down for; not yet measured
-constexpr int64_t kNormWaves = 1;     // grid as a multiple of the resident blocks; not yet measured
-constexpr int64_t kUpdateWaves = 1;   // likewise
-
 // Which storage a plan holds; kMixed looks it up for every chunk.
 enum Format { kFloat32, kBfloat16, kBfloat16Wide, kFloat16Wide, kMixed };
 
-__global__ void __launch_bounds__(kBlock) norm_kernel(StepArguments a) {
+// Resident blocks a multiprocessor that registers are kept down for; not yet measured.
+template <int kFormat>
+constexpr int kUpdateBlocks = kFormat == kMixed ? 2 : 4;
+constexpr int64_t kNormWaves = 1;     // grid as a multiple of the resident blocks; not yet measured
+constexpr int64_t kUpdateWaves = 1;   // likewise
+constexpr int64_t kSmallestChunk = 2048, kChunksWanted = 2048;  // likewise
+
+__global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ StepArguments a) {
   for (int64_t c = blockIdx.x; c < a.n_chunks; c += gridDim.x) {
     const double sum = device::block_sum(device::chunk_squares(a, a.chunks[c]));
     if (threadIdx.x == 0) a.partials[c] = sum;
@@ -71,7 +74,7 @@ __device__ __forceinline__ void update_by_format(const StepArguments& a, const C
 
 // After norm_kernel. Walks the chunks backwards: the gradients that the norm read last are still in the L2 cache.
 template <Format kFormat, bool kStochastic>
-__global__ void __launch_bounds__(kBlock, kUpdateBlocks) update_kernel(StepArguments a) {
+__global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) update_kernel(const __grid_constant__ StepArguments a) {
   if (*a.skip) return;
   for (int64_t i = blockIdx.x; i < a.n_chunks; i += gridDim.x) {
     const Chunk c = a.chunks[a.n_chunks - 1 - i];
@@ -82,15 +85,30 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks) update_kernel(StepArgum
   }
 }
 
-// The only launch of a step without a norm. Nothing that thread 0 reads here changes before every block has arrived.
+// What a block of whole_step_kernel keeps of the tensor it works on.
+struct CurrentTensor {
+  Scalars folded;
+  uint32_t t;
+  device::Correction known;
+};
+
+// By one thread. Not inlined, so that its float64 work takes no registers from the element loop.
+__device__ __noinline__ void fold_tensor(const StepArguments& a, int32_t tensor, CurrentTensor& out) {
+  const TensorEntry& e = a.entries[tensor];
+  const Hyper h = hyper_now(a.configs[e.group], a.rows, a.control.counters, e.group);
+  const int64_t t = next_t(a.t[tensor], *e.step);
+  out.folded = fold(h, device::correction_of(out.known, h, e.group, t), device::unscale_factor(a));
+  out.t = static_cast<uint32_t>(t);
+}
+
+// The only launch of a step without a norm. Nothing that fold_tensor reads changes before every block has arrived.
 template <Format kFormat, bool kStochastic>
-__global__ void __launch_bounds__(kBlock, kUpdateBlocks) whole_step_kernel(StepArguments a) {
-  __shared__ Scalars folded;
-  __shared__ uint32_t next;
+__global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_kernel(const __grid_constant__ StepArguments a) {
+  __shared__ CurrentTensor current;
   const bool skip = device::overflowed(a);
   if (!skip) {
-    int32_t tensor = -1;          // whose scalars are in `folded`
-    device::Correction known;     // thread 0's memo
+    if (threadIdx.x == 0) current.known.t = -1;
+    int32_t tensor = -1;  // whose scalars are in `current`
     for (int64_t i = blockIdx.x; i < a.n_chunks; i += gridDim.x) {
       const Chunk c = a.chunks[i];
       void* g = reinterpret_cast<void*>(a.gradients[c.tensor]);
@@ -98,16 +116,10 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks) whole_step_kernel(StepA
       if (c.tensor != tensor) {
         tensor = c.tensor;
         __syncthreads();  // the scalars of the tensor before are no longer read
-        if (threadIdx.x == 0) {
-          const TensorEntry& e = a.entries[tensor];
-          const Hyper h = hyper_now(a.configs[e.group], a.rows, a.control.counters, e.group);
-          const int64_t t = next_t(a.t[tensor], *e.step);
-          folded = fold(h, device::correction_of(known, h, e.group, t), device::unscale_factor(a));
-          next = static_cast<uint32_t>(t);
-        }
+        if (threadIdx.x == 0) fold_tensor(a, tensor, current);
         __syncthreads();
       }
-      update_by_format<kFormat, kStochastic>(a, c, g, folded, next);
+      update_by_format<kFormat, kStochastic>(a, c, g, current.folded, current.t);
     }
   }
   if (!device::last_to_arrive(a.ticket)) return;
@@ -143,19 +155,25 @@ Format format_of(const TensorEntry& e) {
   return kFloat16Wide;
 }
 
-int64_t rounded_up(int64_t bytes) { return (bytes + 15) / 16 * 16; }
+// Small sets in small chunks, so that every multiprocessor gets some. Depends on the plan alone, and so do the bits of the norm.
+int64_t chunk_elements(int64_t total) {
+  int64_t chunk = kChunkElements;
+  while (chunk > kSmallestChunk && total / chunk < kChunksWanted) chunk /= 2;
+  return chunk;
+}
 
 }  // namespace
 
 AdamWCuda::AdamWCuda(Plan plan, const StepOptions& options, int device)
     : plan_(std::move(plan)), options_(options), with_norm_(options.max_grad_norm > 0.0 || options.skip_nonfinite) {
   const int64_t n = static_cast<int64_t>(plan_.tensors.size());
-  const auto section = [end = int64_t{0}](int64_t bytes) mutable {
+  plan_.build_chunks(chunk_elements(plan_.total_elements));
+  int64_t end = 0;
+  const auto next = [&end](int64_t bytes) {
     const int64_t begin = end;
-    end = rounded_up(begin + bytes);
+    end = (begin + bytes + 15) / 16 * 16;
     return begin;
   };
-  auto next = section;
   layout_.entries = next(n * static_cast<int64_t>(sizeof(TensorEntry)));
   layout_.chunks = next(n_chunks() * static_cast<int64_t>(sizeof(Chunk)));
   layout_.configs = next(plan_.n_groups * static_cast<int64_t>(sizeof(GroupConfig)));
@@ -165,7 +183,7 @@ AdamWCuda::AdamWCuda(Plan plan, const StepOptions& options, int device)
   layout_.hypers = next(plan_.n_groups * static_cast<int64_t>(sizeof(Hyper)));
   layout_.ticket = next(4);
   layout_.skip = next(4);
-  layout_.end = next(0);
+  layout_.end = end;
   image_.assign(static_cast<size_t>(layout_.configs), 0);
   if (n > 0) std::memcpy(image_.data() + layout_.entries, plan_.tensors.data(), sizeof(TensorEntry) * plan_.tensors.size());
   if (n_chunks() > 0) std::memcpy(image_.data() + layout_.chunks, plan_.chunks.data(), sizeof(Chunk) * plan_.chunks.size());
@@ -254,9 +272,14 @@ void AdamWCuda::order_after_last(cudaStream_t stream) {
   if (any_step_ && stream != last_stream_) cuda::check(cudaStreamWaitEvent(stream, stepped_, 0), "ordering two streams");
 }
 
-void AdamWCuda::upload(cudaStream_t stream, int what) {
+void AdamWCuda::mark(cudaStream_t stream) {
+  cuda::check(cudaEventRecord(stepped_, stream), "recording an event");
+  last_stream_ = stream;
+  any_step_ = true;
+}
+
+void AdamWCuda::copy_tables(cudaStream_t stream, int what) {
   if (what == kUploadNothing) return;
-  order_after_last(stream);
   const int slot = static_cast<int>(n_staged_ % kSlots);
   int64_t begin = 0, end = 0;
   const char* staged = stage(slot, what, &begin, &end);
@@ -265,18 +288,19 @@ void AdamWCuda::upload(cudaStream_t stream, int what) {
               "copying the tables of AdamW");
   cuda::check(cudaEventRecord(staged_[static_cast<size_t>(slot)], stream), "recording an event");
   ++n_staged_;
-  cuda::check(cudaEventRecord(stepped_, stream), "recording an event");
-  last_stream_ = stream;
-  any_step_ = true;
+}
+
+void AdamWCuda::upload(cudaStream_t stream, int what) {
+  order_after_last(stream);
+  copy_tables(stream, what);
+  mark(stream);
 }
 
 void AdamWCuda::step(cudaStream_t stream, int what, const CudaStepInput& input) {
   order_after_last(stream);
-  upload(stream, what);
+  copy_tables(stream, what);
   issue(stream, reinterpret_cast<const int64_t*>(buffers_.workspace + layout_.gradients), input);
-  cuda::check(cudaEventRecord(stepped_, stream), "recording an event");
-  last_stream_ = stream;
-  any_step_ = true;
+  mark(stream);
 }
 
 // The copies run beside the capture and are over when this returns: they are no nodes of the graph, so a replay repeats

@@ -73,7 +73,7 @@ class AdamWCuda {
   // The same for a stream that is being captured. `gradients`: a table of its own for this graph, filled here at once, so that
   // neither later steps nor other graphs change what it reads.
   void record(cudaStream_t stream, int64_t* gradients, int upload, const CudaStepInput& input);
-  // Copies the group table on `stream`, after the last step.
+  // Copies the tables on `stream`, after the last step.
   void upload(cudaStream_t stream, int what);
   // Lets `stream` wait for the last step, without the host waiting.
   void order_after_last(cudaStream_t stream);
@@ -92,6 +92,8 @@ class AdamWCuda {
   int64_t slot_bytes() const { return layout_.partials - layout_.configs; }
   void issue(cudaStream_t stream, const int64_t* gradients, const CudaStepInput& input);
   char* stage(int slot, int what, int64_t* begin, int64_t* end);
+  void copy_tables(cudaStream_t stream, int what);
+  void mark(cudaStream_t stream);
   void choose_kernels(int device);
 
   Plan plan_;

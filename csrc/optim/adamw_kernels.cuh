@@ -188,9 +188,9 @@ __device__ __forceinline__ double unscale_factor(const StepArguments& a) {
 }
 
 struct Correction {
-  int64_t t = -1;
-  int32_t group = -1;
-  BiasCorrection value{};
+  int64_t t;  // -1 = nothing known yet
+  int32_t group;
+  BiasCorrection value;
 };
 
 // Two pows: only where t or the group differs from the call before.
@@ -200,9 +200,10 @@ __device__ inline const BiasCorrection& correction_of(Correction& known, const H
 }
 
 // Done by one block when no other reads t, counters or step any more: hyper-parameters of this update, its scalars for every
-// tensor (kFold: the update kernel follows and reads them), then everything advances by one.
+// tensor (kFold: the update kernel follows and reads them), then everything advances by one. Not inlined, so that its float64
+// work takes no registers from the loops over elements.
 template <bool kFold>
-__device__ void advance_tables(const StepArguments& a, double grad_factor) {
+__device__ __noinline__ void advance_tables(const StepArguments& a, double grad_factor) {
   int64_t* counters = a.control.counters;
   for (int64_t g = threadIdx.x; g < a.n_groups; g += kBlock) {
     const Hyper h = hyper_now(a.configs[g], a.rows, counters, g);
@@ -210,7 +211,7 @@ __device__ void advance_tables(const StepArguments& a, double grad_factor) {
     a.control.scalars[kLastLr + g] = h.lr;
   }
   __syncthreads();  // hypers are written, counters read
-  Correction known;
+  Correction known{-1, -1, {}};
   for (int64_t i = threadIdx.x; i < a.n_tensors; i += kBlock) {
     if (a.gradients[i] == 0) continue;
     const TensorEntry& e = a.entries[i];
@@ -244,8 +245,8 @@ struct ChunkUpdate {
   static constexpr int kElements = 16 / static_cast<int>(sizeof(P));  // of one vector
   static constexpr int kMomentWords = kElements * static_cast<int>(sizeof(M)) / 16;
   static constexpr int kPerMoment = kElements / kMomentWords;
-  // Vectors a thread has in flight: 8 or 6 loads of 16 bytes; not yet measured.
-  static constexpr int kVectors = kMomentWords == 1 ? 2 : 1;
+  // Vectors a thread has in flight, 4 to 8 loads of 16 bytes, as many as fit 64 registers without spills; not yet measured.
+  static constexpr int kVectors = sizeof(P) == 4 ? 2 : 1;
   static_assert(!kStochastic || kElements == 8, "one Philox block a vector");
 
   P* p;

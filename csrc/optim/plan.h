@@ -99,14 +99,15 @@ struct Plan {
   int64_t n_groups = 0;
   int64_t total_elements = 0;
 
-  void build_chunks() {
+  // chunk_elements: a multiple of 128, so that chunks of an aligned tensor are aligned.
+  void build_chunks(int64_t chunk_elements = kChunkElements) {
     chunks.clear();
     total_elements = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       const int64_t n = tensors[i].numel;
       total_elements += n;
-      for (int64_t b = 0; b < n; b += kChunkElements)
-        chunks.push_back({b, static_cast<int32_t>(i), static_cast<int32_t>(n - b < kChunkElements ? n - b : kChunkElements)});
+      for (int64_t b = 0; b < n; b += chunk_elements)
+        chunks.push_back({b, static_cast<int32_t>(i), static_cast<int32_t>(n - b < chunk_elements ? n - b : chunk_elements)});
     }
   }
 };

@@ -237,6 +237,7 @@ def show(report: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -245,7 +246,7 @@ def show(report: dict[str, Any]) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for row in _rows(report):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
 
     table = Table(title="\nbackends", title_justify="left", box=box.SIMPLE_HEAD)
@@ -260,10 +261,10 @@ def show(report: dict[str, Any]) -> None:
                 result = "" if check is None else f"ok, error {check['error_over_bound']:.2f} of the bound"
                 if check is not None and not check["ok"]:
                     result = f"FAILED: {check['detail']}"
-                table.add_row(op, device_type, name, state, result)
+                table.add_row(*map(Text, (op, device_type, name, state, result)))
     console.print(table)
     if report["self_check_note"]:
-        console.print(report["self_check_note"])
+        console.print(Text(report["self_check_note"]))
 
 
 @click.command()

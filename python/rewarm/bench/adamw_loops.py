@@ -138,8 +138,13 @@ class Loop:
                 assert before.data_ptr() != after.data_ptr()
         self.attach(self.gradients)
 
-    def release(self) -> None:
-        """Frees the gradients of one arm."""
+    def warmed(self) -> None:
+        """Tells the loop that checks and warm-up are over."""
+
+    def release_unless_captured(self) -> None:
+        """Frees the gradients of one arm, where no graph reads them."""
+        if self.captured:
+            return
         self.fresh_from = None
         self.gradients = []
         for p in self.params:
@@ -239,7 +244,7 @@ class Optimi(Torch):
         return opt
 
 
-class _Captured(Loop):
+class Captured(Loop):
     """Two eager steps, then a CUDA graph that is captured once and replayed; gradients stay where they are."""
 
     captured = True
@@ -293,8 +298,8 @@ class _Captured(Loop):
 
         return one
 
-    def timed(self) -> None:
-        """Makes a run `repeats` steps, so that the wait at its end does not count for much; after the check."""
+    def warmed(self) -> None:
+        """Makes a run `repeats` steps, so that the wait at its end does not count for much."""
         one, repeats = self.run, self.repeats
 
         def run() -> None:
@@ -304,7 +309,7 @@ class _Captured(Loop):
         self.run = run
 
 
-class RewarmGraph(_Captured, Rewarm):
+class RewarmGraph(Captured, Rewarm):
     """The replayed graph holds schedule, clipping and update: nothing is left for the host."""
 
     def __init__(self, setting: Setting, backend: str) -> None:
@@ -316,7 +321,7 @@ class RewarmGraph(_Captured, Rewarm):
         return self.capture(self.make_optimizer(recipe).step, None)
 
 
-class TorchGraph(_Captured, Torch):
+class TorchGraph(Captured, Torch):
     """torch's capturable fused AdamW and its clipping in a graph; LambdaLR writes the learning rate's tensor outside."""
 
     def __init__(self, setting: Setting) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rewarm import _dispatch
 from rewarm.bench.adamw_loops import BETAS, EPS, MIN_RATIO, WEIGHT_DECAY, Loop, Recipe, Rewarm, Setting
 from rewarm.errors import RewarmError
 from rewarm.optim import AdamW
@@ -121,8 +122,10 @@ def _step_against_reference(
         # Magnitudes of the terms: differences cancel, roundings do not.
         m_terms = BETAS[0] * m.double().abs() + (1 - BETAS[0]) * coefficient * g.double().abs()
         update_terms = lr * (m_terms / (1 - BETAS[0] ** (k + 1))) / ((new_v / (1 - BETAS[1] ** (k + 1))).sqrt() + EPS)
-        # Storage may round either way (one unit: stochastic rounding, truncation); then the roundings of the arithmetic.
-        p_eps, state_eps = torch.finfo(p.dtype).eps, torch.finfo(state["exp_avg"].dtype).eps
+        # Storage rounds to nearest, by half a unit at most; stochastically, or truncating in Triton's interpreter, by a whole.
+        truncates = opt.backend == "triton" and _dispatch.triton_interpreted()
+        p_eps = torch.finfo(p.dtype).eps * (1.0 if opt.stochastic_rounding or truncates else 0.5)
+        state_eps = torch.finfo(state["exp_avg"].dtype).eps * (1.0 if truncates else 0.5)
         for name, got, wanted, bound in (
             ("parameter", sample(p), new_p, p_eps * new_p.abs() + 2 * _U * old_p.double().abs() + 16 * _U * update_terms),
             ("exp_avg of parameter", sample(state["exp_avg"]), new_m, state_eps * new_m.abs() + 6 * _U * m_terms),

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +96,18 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
     }
 
 
-def header(device: torch.device, pinned: list[int] | None) -> dict[str, Any]:
-    """Everything a reader needs in order to judge or repeat the numbers; no user names, no paths of a home directory."""
+def header(device: torch.device, command: list[str]) -> dict[str, Any]:
+    """What a reader needs in order to judge or repeat the numbers; no user names, no paths of a home directory.
+
+    Args:
+        device: Where the steps run.
+        command: The command line as the reader would type it.
+    """
     packages = ("torch", "numpy", "triton", "torch-optimi")
     found = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
-        "command": ["rewarm", *sys.argv[1:]],
+        "command": command,
         "versions": {"rewarm": __version__, "python": platform.python_version()} | {p: version_of(p) for p in packages},
         "platform": platform.platform(),
         "hardware": {
@@ -118,7 +122,6 @@ def header(device: torch.device, pinned: list[int] | None) -> dict[str, Any]:
         "cuda_architectures": _build_info.CUDA_ARCHITECTURES,
         "overrides": overrides(),
         "device": device.type,
-        "pinned_cpus": pinned,
         "load_average": load_average(),
         "caches": "each variant finds them as the variants between its runs left them",
     }

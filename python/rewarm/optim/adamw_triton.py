@@ -64,6 +64,7 @@ class TritonStepper:
         self._native = plan.native
         self._device = device
         self._capturable = all(group["capturable"] for group in opt.param_groups)
+        self._changed = 0  # flags of the gather that no upload has answered yet
         self._host_counters = None if device.type == "cpu" else opt.tables.host_counters.numpy()
         self._gradients = DeviceTable(plan.native.gradients, device)
         self._configs = DeviceTable(plan.native.configs, device)
@@ -111,15 +112,18 @@ class TritonStepper:
         """One update; see `Stepper`."""
         native = self._native
         flags: int = native.refresh(gradients)
+        self._changed |= flags  # of a refresh that led to no step as well
         if flags >= Flag.NO_GRADIENT:
             return flags
-        if is_capturing(self._device):
-            gradient_table = self._capture(flags)
+        capturing = is_capturing(self._device)
+        if capturing:
+            gradient_table = self._capture()
         else:
-            if flags & Flag.GRADIENTS_MOVED:
+            if self._changed & Flag.GRADIENTS_MOVED:
                 self._gradients.upload()
-            if flags & Flag.GROUPS_CHANGED:
+            if self._changed & Flag.GROUPS_CHANGED:
                 self._configs.upload()
+            self._changed = 0
             gradient_table = self._gradients.tensor
             native.publish()
         shared = {
@@ -133,7 +137,7 @@ class TritonStepper:
             update_kernel[self._grid](
                 **self._update, **shared, tokens=tokens, advance=0 if native.hold else 1, **LAUNCH
             )
-        if self._host_counters is not None and not is_capturing(self._device):
+        if self._host_counters is not None and not capturing:
             self._host_counters[UPDATES] += 0 if native.hold else 1
             self._host_counters[TOKENS] += tokens
         return flags
@@ -142,12 +146,12 @@ class TritonStepper:
         """Uploads the group table at once: a captured graph reads it without another call of this object."""
         self._configs.upload()
 
-    def _capture(self, flags: int) -> Tensor:
+    def _capture(self) -> Tensor:
         if not self._capturable:
             raise CaptureError("AdamW: step in a CUDA graph capture needs AdamW(capturable=True)")
         if (self._native.gradients == 0).any():
             raise CaptureError("AdamW: step in a CUDA graph capture: a parameter has no gradient; every replay would leave it out")
-        if flags & Flag.GROUPS_CHANGED:
+        if self._changed & Flag.GROUPS_CHANGED:
             raise CaptureError(
                 "AdamW: step in a CUDA graph capture: a value of param_groups changed since the last step; take one step outside the "
                 "graph after changing it"
@@ -158,12 +162,17 @@ class TritonStepper:
         return value.to(device=self._device, dtype=torch.float32)
 
     def _surroundings(self) -> Any:
-        """The right current GPU; in the interpreter, numpy's silence about infinities, which GPUs do not report either."""
-        if self._device.type == "cpu":
-            return np.errstate(all="ignore")
+        """What the launches need around them: the right current GPU, or the interpreter's silence."""
+        if INTERPRETED:
+            return quiet()
         if self._device.type == "cuda" and torch.cuda.current_device() != self._device.index:
             return torch.cuda.device(self._device)
         return nullcontext()
+
+
+def quiet() -> np.errstate:
+    """In the interpreter numpy would warn of infinities and NaN, which GPUs do not report."""
+    return np.errstate(all="ignore")
 
 
 def _bits(codes: np.ndarray) -> int:
@@ -196,11 +205,9 @@ def ahead_of_time_sources() -> Iterator[tuple[str, Any, dict[str, Any]]]:
         signature = {name: _TYPES.get(name, "constexpr") for name in kernel.arg_names}
         return ASTSource(kernel, signature=signature, constexprs=constants | {"BLOCK": BLOCK, "TABLE_BLOCK": TABLE_BLOCK})
 
-    every = list(COMBINATIONS.values())
-    for name, combinations in {**{name: [pair] for name, pair in COMBINATIONS.items()}, "mixed": every}.items():
-        dtypes = _bits(np.array([d for d, _ in combinations]))
-        norm = {"DTYPES": dtypes, "CLIP": True, "SKIP_NONFINITE": True}
-        bits = _bits(np.array([3 * d + s for d, s in combinations]))
-        update = {"COMBINATIONS": bits, "WITH_NORM": True, "BY_BITS": False}
-        yield f"norm_{name}", source(norm_kernel, norm), LAUNCH
-        yield f"update_{name}", source(update_kernel, update), LAUNCH
+    for code, name in enumerate(("float32", "bfloat16", "float16")):
+        yield f"norm_{name}", source(norm_kernel, {"DTYPES": 1 << code, "CLIP": True, "SKIP_NONFINITE": True}), LAUNCH
+    update = {"WITH_NORM": True, "BY_BITS": False}
+    bits = {name: 1 << (3 * dtype + state_dtype) for name, (dtype, state_dtype) in COMBINATIONS.items()}
+    for name, combinations in (bits | {"mixed": sum(bits.values())}).items():
+        yield f"update_{name}", source(update_kernel, update | {"COMBINATIONS": combinations}), LAUNCH

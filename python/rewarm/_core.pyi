@@ -1,0 +1,73 @@
+"""The C++ core: schedules, the CPU optimizer step, and the checks in front of every backend."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_ELEMENTS: int
+SEGMENTS_PER_SCHEDULE: int
+ENTRY_COLUMNS: int
+GROUP_CONFIG_WORDS: int
+FIRST_ORIGIN: int
+FIRST_LAST_LR: int
+
+def isa() -> str:
+    """The instruction set in use: "baseline", "avx2" or "avx512"; REWARM_ISA may lower it."""
+
+def best_isa() -> str:
+    """The best instruction set that this build holds and this processor runs."""
+
+def schedule_value(segments: Any, step: int) -> float:
+    """Value of packed 64-byte segments (any contiguous buffer) at one counter."""
+
+def schedule_values(segments: Any, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values at many counters; releases the GIL."""
+
+class AdamWPlan:
+    """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""
+
+    def __init__(
+        self,
+        tensor_type: type,
+        params: list[Any],
+        states: list[Any],
+        groups: list[dict[str, Any]],
+        entries: NDArray[np.int64],
+        host_counters: int,
+        host_rows: int,
+    ) -> None: ...
+    @property
+    def hold(self) -> bool:
+        """Every scheduled learning rate is overridden by 0.0: the counters stand still."""
+    @property
+    def n_chunks(self) -> int: ...
+    @property
+    def gradients(self) -> NDArray[np.int64]:
+        """Gradient addresses [n_tensors], 0 = none; a view that refresh() rewrites."""
+    @property
+    def configs(self) -> NDArray[np.int64]:
+        """GroupConfig rows of csrc/optim/plan.h as words [n_groups, GROUP_CONFIG_WORDS]; a view that refresh() rewrites."""
+    @property
+    def chunks(self) -> NDArray[np.int64]:
+        """Chunk rows [n_chunks, 2]: begin, then tensor (low half) and count (high half); a view."""
+    def set_schedule(self, group: int, which: int, count: int, in_tokens: bool) -> None: ...
+    def expect(self, group: int, which: int, value: object) -> None: ...
+    def published(self, group: int, which: int) -> Any: ...
+    def refresh(self, gradients: list[Any] | None) -> int: ...
+    def publish(self) -> None: ...
+    def zero_grad(self) -> None: ...
+    def step_cpu(
+        self,
+        gradients: list[Any] | None,
+        t: int,
+        counters: int,
+        scalars: int,
+        max_grad_norm: float,
+        skip_nonfinite: bool,
+        tokens: int,
+        stochastic_rounding: bool,
+        seed: int,
+        loss_scale: float,
+        threads: int,
+    ) -> int: ...

@@ -1,0 +1,91 @@
+"""How results look in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+Result = dict[str, Any]
+
+
+def console() -> Console:
+    """A console that is wide enough for the tables in a log, too."""
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made.width = 120
+    return made
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1.0 or unit == "us":
+            value = seconds * factor
+            return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
+    raise AssertionError
+
+
+def rate(bytes_per_second: float) -> str:
+    """GB/s."""
+    return f"{bytes_per_second / 1e9:.1f} GB/s"
+
+
+def of_floor(result: Result) -> str:
+    """How near the time is to the floor; in a cache there is none."""
+    return "in cache" if result["in_cache"] else f"{result['floor_s'] / result['median_s']:.0%}"
+
+
+def workload_table(results: list[Result]) -> Table:
+    """All variants of one workload."""
+    first = results[0]
+    groups = f", {first['groups']} groups" if first.get("groups", 1) > 1 else ""
+    floor = "a working set in cache" if first["in_cache"] else f"floor {duration(first['floor_s'])}"
+    title = (
+        f"{first['workload']} {first['dtype']}: {first['tensors']} tensors{groups}, {first['parameters'] / 1e6:.2f} M parameters, "
+        f"{first['threads']} threads; {first['bytes'] / 1e6:.1f} MB a step, {floor}"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    busy = any(r["arm"] == "busy" for r in results)
+    table.add_column("variant", no_wrap=True)
+    table.add_column("machine" if busy else "gradients", no_wrap=True)
+    for name in ("median", "min … max", "spread", "runs", "time / ours", "busy / quiet" if busy else "of the floor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for r in results:
+        last = of_floor(r)
+        if busy:
+            last = f"{r['busy_over_quiet']:.2f}" if "busy_over_quiet" in r else ""
+        table.add_row(
+            r["variant"],
+            r["arm"],
+            duration(r["median_s"]),
+            f"{duration(r['min_s'])} … {duration(r['max_s'])}",
+            f"{(r['q3_s'] - r['q1_s']) / r['median_s']:.0%}",
+            str(r["runs"]),
+            f"{r['ratio_to_ours']:.2f}",
+            last,
+            style="bold" if r["variant"] == r["ours"] else None,
+        )
+    return table
+
+
+def summary_table(results: list[Result]) -> Table:
+    """One line a workload: ours, and how many times as long torch fused takes."""
+    table = Table(title="torch fused over rewarm, medians", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("workload", no_wrap=True)
+    for name in ("dtype", "threads", "rewarm", "of the floor", "stable", "fresh"):
+        table.add_column(name, justify="right", no_wrap=True)
+    by_key: dict[tuple[str, str, int], dict[tuple[str, str], Result]] = {}
+    for r in results:
+        if r["arm"] in ("stable", "fresh"):
+            by_key.setdefault((r["workload"], r["dtype"], r["threads"]), {})[r["variant"], r["arm"]] = r
+    for (workload, dtype, threads), found in by_key.items():
+        ours = next((r for r in found.values() if r["variant"] == r["ours"] and r["arm"] == "stable"), None)
+        if ours is None:
+            continue
+        ratios = [found.get(("torch fused", arm)) for arm in ("stable", "fresh")]
+        shown = ["" if r is None else f"{r['ratio_to_ours']:.2f}" for r in ratios]
+        table.add_row(workload, dtype, str(threads), duration(ours["median_s"]), of_floor(ours), *shown)
+    return table

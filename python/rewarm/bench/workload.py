@@ -1,0 +1,100 @@
+"""What every workload family offers, what it is measured under, and what a result looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from rewarm.bench.timing import Statistics
+
+
+class LeftOut(Exception):
+    """A workload that cannot be measured here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what a workload is measured.
+
+    Attributes:
+        device: Where.
+        threads: Of torch and of rewarm; on a GPU those of the host.
+        bandwidth: bytes/s of the floor (`bandwidth.measure`).
+        cache_bytes: Last-level cache; a working set inside has no floor in memory.
+        budget_s: For the main arm of one workload; other arms get half.
+        max_runs: Of one variant.
+        deadline: ``time.perf_counter()`` after which no further workload starts.
+        quick: Leave out the slow peers of the large workloads.
+        busy_cpus: Where the contended arm puts its loops.
+    """
+
+    device: torch.device
+    threads: int
+    bandwidth: float
+    cache_bytes: int
+    budget_s: float
+    max_runs: int
+    deadline: float
+    quick: bool
+    busy_cpus: tuple[int, ...]
+
+
+class Workload(Protocol):
+    """One problem, with its inputs, ours, its peers and its floor."""
+
+    name: str
+    dtype: str
+
+    def measure(self, conditions: Conditions, say: Callable[[str], None]) -> list[dict[str, Any]]:
+        """Checks that the variants agree, times them and returns `records`; `say` reports what is left out."""
+        ...
+
+    def measure_busy(self, conditions: Conditions, say: Callable[[str], None]) -> list[dict[str, Any]]:
+        """The contended arm beside a quiet one."""
+        ...
+
+
+def records(
+    workload: Workload,
+    arm: str,
+    statistics: Mapping[str, Statistics],
+    ours: Mapping[str, str],
+    conditions: Conditions,
+    *,
+    moved_bytes: int,
+    working_set: int,
+    facts: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """One result a variant.
+
+    Args:
+        workload: Named in the results.
+        arm: "stable" or "fresh" gradient addresses, "quiet" or "busy".
+        statistics: By name of the variant.
+        ours: By name of the variant: which of ours it is compared with.
+        conditions: Under which it was measured.
+        moved_bytes: Bytes that no implementation of the op can avoid.
+        working_set: Bytes that it touches.
+        facts: Further fields.
+    """
+    return [
+        {
+            "workload": workload.name,
+            "dtype": workload.dtype,
+            "arm": arm,
+            "variant": name,
+            "device": conditions.device.type,
+            "threads": conditions.threads,
+            **found.as_fields(),
+            "bytes": moved_bytes,
+            "floor_s": moved_bytes / conditions.bandwidth,
+            "in_cache": working_set <= conditions.cache_bytes,
+            "ratio_to_ours": found.median / statistics[ours[name]].median,
+            "ours": ours[name],
+            **facts,
+        }
+        for name, found in statistics.items()
+    ]

@@ -91,6 +91,7 @@ void bind_optim(py::module_& m) {
            py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"), py::arg("seed"),
            py::arg("loss_scale"), py::arg("threads"))
       .def_property_readonly("hold", [](const AdamWPlan& p) { return p.gather_.hold; })
+      .def_property_readonly("all_present", [](const AdamWPlan& p) { return p.gather_.all_present; })
       .def_property_readonly("n_chunks", [](const AdamWPlan& p) { return p.cpu_.plan().chunks.size(); })
       // The tables as they lie in memory, for upload by other backends; views are valid while the plan lives.
       .def_property_readonly("gradients", [](py::object self) {

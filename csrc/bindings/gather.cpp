@@ -268,12 +268,14 @@ int Gather::refresh(const py::object& replacement) {
   }
   hold = any_scheduled && all_held;
   bool any = false;
+  all_present = true;
   for (size_t i = 0; i < params.size(); ++i) {
     Param& p = params[i];
     py::object grad;
     if (!replacement.is_none()) grad = replacement.cast<py::list>()[i];
     if (!grad || grad.is_none()) grad = own_gradient(p);
     any = any || !grad.is_none();
+    all_present = all_present && (p.entry < 0 || !grad.is_none());
     flags |= read_gradient(p, grad.ptr());
   }
   return any ? flags : flags | kNoGradient;

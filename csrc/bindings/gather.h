@@ -63,6 +63,7 @@ class Gather {
   std::vector<optim::GroupConfig> configs;   // [n_groups]
   const schedule::Segment* rows = nullptr;   // host copy of the schedule table
   const int64_t* counters = nullptr;         // host counters
+  bool all_present = false;                  // every planned parameter has a gradient
   bool hold = false;                         // every scheduled lr is overridden by 0.0: counters stay
 
  private:

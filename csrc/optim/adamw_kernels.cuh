@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/dtype.h"
 #include "common/philox.h"
@@ -21,6 +22,12 @@ constexpr int kWarps = kBlock / 32;
 struct alignas(16) Words {
   uint32_t w[4];
 };
+
+// An address that came out of a table is of no known memory space to the compiler, which would use generic accesses.
+__device__ __forceinline__ void assume_global(const void* p) { __builtin_assume(__isGlobal(p)); }
+
+__device__ __forceinline__ Words load16(const void* base, int i) { return static_cast<const Words*>(base)[i]; }
+__device__ __forceinline__ void store16(void* base, int i, const Words& x) { static_cast<Words*>(base)[i] = x; }
 
 // ---- storage formats: the hardware's conversions where there are some, with the same roundings as common/dtype.h ------------
 
@@ -88,8 +95,6 @@ __device__ __forceinline__ void store_one(T* x, uint32_t bits) {
   }
 }
 
-__device__ __forceinline__ const Words* words(const void* base) { return static_cast<const Words*>(base); }
-__device__ __forceinline__ Words* words(void* base) { return static_cast<Words*>(base); }
 __device__ __forceinline__ bool aligned16(const void* p) { return (reinterpret_cast<uintptr_t>(p) & 15u) == 0; }
 
 template <class T>
@@ -115,6 +120,7 @@ __device__ inline double block_sum(double x) {
 template <class T>
 __device__ double squares(const T* g, int count) {
   constexpr int kElements = 16 / static_cast<int>(sizeof(T));
+  assume_global(g);
   double sum[4] = {};
   const int tid = static_cast<int>(threadIdx.x);
   const int full = count / kElements;
@@ -123,7 +129,7 @@ __device__ double squares(const T* g, int count) {
     for (; i < full; i += kBlock * kNormLoads) {
       Words x[kNormLoads];
 #pragma unroll
-      for (int u = 0; u < kNormLoads; ++u) x[u] = i + u * kBlock < full ? words(g)[i + u * kBlock] : Words{};
+      for (int u = 0; u < kNormLoads; ++u) x[u] = i + u * kBlock < full ? load16(g, i + u * kBlock) : Words{};
 #pragma unroll
       for (int u = 0; u < kNormLoads; ++u)
 #pragma unroll
@@ -263,12 +269,12 @@ struct ChunkUpdate {
   };
 
   __device__ __forceinline__ void load(Vector& x, int i) const {
-    x.p = words(p)[i];
-    x.g = words(g)[i];
+    x.p = load16(p, i);
+    x.g = load16(g, i);
 #pragma unroll
     for (int k = 0; k < kMomentWords; ++k) {
-      x.m[k] = words(m)[i * kMomentWords + k];
-      x.v[k] = words(v)[i * kMomentWords + k];
+      x.m[k] = load16(m, i * kMomentWords + k);
+      x.v[k] = load16(v, i * kMomentWords + k);
     }
   }
 
@@ -293,10 +299,10 @@ struct ChunkUpdate {
         put<M>(new_m, l, storage_bits<M>(mj));
         put<M>(new_v, l, storage_bits<M>(vj));
       }
-      words(m)[i * kMomentWords + k] = new_m;
-      words(v)[i * kMomentWords + k] = new_v;
+      store16(m, i * kMomentWords + k, new_m);
+      store16(v, i * kMomentWords + k, new_v);
     }
-    words(p)[i] = new_p;
+    store16(p, i, new_p);
   }
 
   __device__ __forceinline__ void apply_one(int i) const {
@@ -318,6 +324,10 @@ struct ChunkUpdate {
   }
 
   __device__ void run() const {
+    assume_global(p);
+    assume_global(g);
+    assume_global(m);
+    assume_global(v);
     const int tid = static_cast<int>(threadIdx.x);
     int done = 0;
     if (aligned16(p) && aligned16(g) && aligned16(m) && aligned16(v)) {

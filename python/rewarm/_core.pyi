@@ -41,6 +41,9 @@ class AdamWPlan:
     def hold(self) -> bool:
         """Every scheduled learning rate is overridden by 0.0: the counters stand still."""
     @property
+    def all_present(self) -> bool:
+        """Every planned parameter had a gradient at the last refresh."""
+    @property
     def n_chunks(self) -> int: ...
     @property
     def gradients(self) -> NDArray[np.int64]:

@@ -114,6 +114,17 @@ def test_a_torch_checkpoint_lets_our_schedule_go_on_where_it_stood():
     assert opt.last_lr.tolist() == [sched(7), 0.5]
 
 
+def test_a_tensor_lr_survives_loading_as_the_same_tensor():
+    params, opt = make(lr=torch.tensor(1e-2))
+    lr = opt.param_groups[0]["lr"]
+    saved = copy.deepcopy(opt.state_dict())
+    lr.fill_(0.5)
+    opt.load_state_dict(saved)
+    assert opt.param_groups[0]["lr"] is lr
+    assert lr.item() == pytest.approx(1e-2)
+    assert isinstance(make(lr=1e-3)[1].param_groups[0]["lr"], float)
+
+
 def test_loading_is_in_place():
     params, opt = make()
     gradients(params, 0)

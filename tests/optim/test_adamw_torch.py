@@ -112,6 +112,22 @@ def test_grad_scaler_unscales_skips_and_counts(unscale_first):
         torch.testing.assert_close(p, q, rtol=0, atol=5e-6)
 
 
+def test_a_graph_that_saved_a_parameter_raises_after_the_step_as_in_torch():
+    # torch 2.13 does so in its for-loop and foreach forms; its fused form forgets to.
+    for make in (lambda p: AdamW(p), lambda p: torch.optim.AdamW(p, foreach=True)):
+        used, idle = some_params([(4,), (4,)])
+        opt = make([used, idle])
+        for with_idle in (True, False):
+            give_gradients([used, idle])
+            idle.grad = idle.grad if with_idle else None
+            uses, idles = (used * used).sum(), (idle * idle).sum()
+            opt.step()
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                uses.backward()
+            if not with_idle:
+                idles.backward()
+
+
 def test_zero_grad_both_ways():
     params = some_params([(4,), (5,)])
     opt = AdamW(params)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rewarm.optim.plan import SKIPPED, Plan, Stepper
+from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -20,7 +20,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     t, counters, scalars = plan.t.data_ptr(), tables.counters.data_ptr(), tables.scalars.data_ptr()
     max_grad_norm, skip_nonfinite = opt.max_grad_norm or 0.0, opt.skip_nonfinite
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
-    threads = torch.get_num_threads
+    threads, mark_written = torch.get_num_threads, plan.mark_written
 
     def step(
         gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
@@ -34,6 +34,8 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         flags: int = native_step(
             gradients, t, counters, scalars, max_grad_norm, skip_nonfinite, tokens, stochastic_rounding, seed, loss_scale, threads()
         )
+        if flags < Flag.NO_GRADIENT:
+            mark_written()
         return flags
 
     return step

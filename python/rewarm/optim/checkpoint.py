@@ -109,12 +109,18 @@ def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
         exact = saved.get("exact_steps")
         if exact is not None:
             known.update({id(p): int(n) for p, n in zip(group["params"], exact, strict=True)})
-        kept = {"params": group["params"]}
+        kept: dict[str, Any] = {"params": group["params"]}
         if "param_names" in group and "param_names" not in saved:
             kept["param_names"] = group["param_names"]
         # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
         if "schedules" not in saved and opt.schedules[g]:
             kept |= {key: group[key] for key in ("schedules", *opt.schedules[g])}
+        if isinstance(group["lr"], Tensor):
+            # The same tensor with the saved value: a captured graph or a scheduler may hold it.
+            group["lr"].fill_(float(saved["lr"]))
+            kept["lr"] = group["lr"]
+        elif isinstance(saved.get("lr"), Tensor):
+            kept["lr"] = float(saved["lr"])
         fresh = {k: deepcopy(v) for k, v in saved.items() if k not in COUNTER_KEYS and k != "params"}
         group.update(fresh | kept)
         if schedules[g] is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from rewarm._native import core
 from rewarm.errors import PlanChanged, UnsupportedTensor
@@ -152,6 +153,7 @@ class Plan:
         tables = opt.tables
         self.params: list[Tensor] = params
         self.planned: list[int] = [e[0] for e in entries]
+        self.stepped: list[Tensor] = [params[k] for k in self.planned]
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
         self.t = torch.tensor(t, dtype=torch.int64, device=opt.device)
         self.state = opt.state
@@ -202,6 +204,16 @@ class Plan:
         self.needs_tokens = self.needs_tokens or in_tokens
         self.native.set_schedule(group, which, len(schedule.segments), in_tokens)
         self.native.expect(group, which, value if written is None else written)
+
+    def mark_written(self) -> None:
+        """Tells autograd that the stepped parameters changed in place, as torch's own optimizers do: a graph that saved one of
+        them then raises in backward instead of using the new values.
+        """
+        if self.native.all_present:
+            increment_version(self.stepped)
+        else:
+            present = self.native.gradients != 0
+            increment_version([p for p, there in zip(self.stepped, present, strict=True) if there])
 
     def counts(self) -> dict[int, int]:
         """Updates applied to every planned parameter, by id of the parameter."""

@@ -31,7 +31,7 @@ BYTES_PER_TOKEN = 5  # text read for each token that training sees; no tokenizer
 WARMUP = 0.01  # of the updates of a run, as in the paper
 FLOOR = 0.1  # minimum over maximum learning rate, as in the paper
 HEAD = 32  # width of an attention head
-QUICK = {"steps_upstream": 500, "steps_downstream": 200, "batch": 16, "eval_windows": 128}
+QUICK = {"steps_upstream": 400, "steps_downstream": 160, "batch": 16, "eval_windows": 128}
 FULL = {"steps_upstream": 1464, "steps_downstream": 585, "batch": 32, "eval_windows": 256}
 PAIRS = {  # of optimizers whose losses are compared
     "rewarm_fused": ("rewarm", "torch"),
@@ -238,9 +238,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         return value
 
     summary, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
     both = {key: f"(default: {FULL[key]}, with --quick {QUICK[key]})" for key in FULL}
     # fmt: off
     add = parser.add_argument
@@ -266,8 +264,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--layers", type=positive, metavar="N", default=2, help="of the model (default: %(default)s)")
     add("--max-bytes", type=positive, metavar="N", help="text read of a corpus (default: what training needs)")
     add("--seed", type=int, default=0, help="of weights and batch order (default: %(default)s)")
-    add("--threads", type=positive, metavar="N", default=min(2, os.cpu_count() or 1),
-        help="of the CPU (default: %(default)s)")
+    add("--threads", type=positive, metavar="N", help="of the CPU (default: 1, with --model torch's choice)")
     add("--device", default="cpu", help="cpu, or cuda where there is one (default: %(default)s)")
     # fmt: on
     args = parser.parse_args(argv)
@@ -275,6 +272,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         if getattr(args, key) is None:
             setattr(args, key, 0 if args.model and key == "steps_upstream" else value)
     args.max_lr = (3e-4 if args.model else 4e-3) if args.max_lr is None else args.max_lr
+    # A second thread makes the small model 1.5x as fast on two idle cores, and up to 10x slower when one of them is
+    # taken, because torch's threads wait for each other some hundred times in an update.
+    args.threads = args.threads or (torch.get_num_threads() if args.model else 1)
     args.compare = args.compare or ("no" if args.model else "end")
     if args.width % HEAD:
         parser.error(f"--width {args.width}: multiples of {HEAD}, the width of an attention head, are accepted")
@@ -363,7 +363,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     print(f"model       {args.model or 'GPT-NeoX'}: {config.num_hidden_layers} layers of {config.hidden_size}, "
           f"{parameters:,} parameters, context {args.context}, vocabulary {config.vocab_size:,}")  # fmt: skip
     print(f"training    P = {args.max_lr:g}, minimum {FLOOR * args.max_lr:g}, warm-up {WARMUP:.0%}, {args.batch} x "
-          f"{args.context} tokens an update, seed {args.seed}, {args.threads} threads, {args.device}")  # fmt: skip
+          f"{args.context} tokens an update, seed {args.seed}, {args.threads} CPU thread{'s' * (args.threads > 1)}, {args.device}")  # fmt: skip
     versions = {"python": platform.python_version(), "torch": torch.__version__, "rewarm": rewarm.__version__}
     versions["transformers"] = transformers.__version__
     results = {

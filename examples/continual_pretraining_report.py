@@ -35,9 +35,7 @@ def observations(arms: dict) -> list[dict]:
         pairs = list(zip(arms["constant"]["evaluations"], arms[name]["evaluations"], strict=True))[1:]
         leads = {flat["tokens"]: other["downstream"] - flat["downstream"] for flat, other in pairs}
         until = max((tokens for tokens, lead in leads.items() if lead > 0), default=0)
-        text = (
-            f"downstream, the constant minimum leads {ARMS[name][0]} for a while" + (until > 0) * f" ({until:,} tokens)"
-        )
+        text = f"downstream, the constant minimum leads {ARMS[name][0]} for a while" + (until > 0) * f" ({until:,} tokens)"
         listed.append({"claim": text, **judged(max(leads.values()))})
     return listed
 

@@ -186,6 +186,22 @@ double Gather::scheduled_now(int64_t group, ScheduledValue which) const {
   return optim::scheduled(configs[static_cast<size_t>(group)], rows, counters, group, which);
 }
 
+// The address of a learning rate that the kernels read themselves, 0 for any other: a float32 or float64 CUDA tensor.
+int64_t Gather::lr_on_device(PyObject* value, int64_t* is_double) const {
+  if (value == nullptr || !PyObject_TypeCheck(value, tensor_type_)) return 0;
+  dlpack::Tensor t;
+  if (view(value, &t)) {
+    if (t.device.type != dlpack::kCuda || t.dtype.bits < 32) return 0;
+    *is_double = t.dtype.bits == 64;
+    return reinterpret_cast<int64_t>(static_cast<char*>(t.data) + t.byte_offset);
+  }
+  const py::handle tensor(value);
+  const int64_t size = tensor.attr("element_size")().cast<int64_t>();
+  if (!tensor.attr("is_cuda").cast<bool>() || size < 4) return 0;
+  *is_double = size == 8;
+  return tensor.attr("data_ptr")().cast<int64_t>();
+}
+
 int Gather::read_group(int64_t index) {
   Group& group = groups[static_cast<size_t>(index)];
   GroupConfig& config = configs[static_cast<size_t>(index)];
@@ -220,18 +236,12 @@ int Gather::read_group(int64_t index) {
     }
     switch (key) {
       case kKeyLr: {
-        dlpack::Tensor t;
-        config.lr_address = 0;
-        if (value != nullptr && PyObject_TypeCheck(value, tensor_type_) && view(value, &t) && t.device.type == dlpack::kCuda) {
-          config.lr_address = reinterpret_cast<int64_t>(static_cast<char*>(t.data) + t.byte_offset);
-          config.lr_is_double = t.dtype.bits == 64;
-        } else {
-          const double x = read_number(index, value, "lr");
-          if (x == config.lr && seen) {
-            seen = py::reinterpret_borrow<py::object>(value);
-            continue;
-          }
-          config.lr = x;
+        const GroupConfig before = config;
+        config.lr_address = lr_on_device(value, &config.lr_is_double);
+        if (config.lr_address == 0) config.lr = read_number(index, value, "lr");
+        if (seen && config.lr == before.lr && config.lr_address == before.lr_address && config.lr_is_double == before.lr_is_double) {
+          seen = py::reinterpret_borrow<py::object>(value);
+          continue;
         }
         break;
       }

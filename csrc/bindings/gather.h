@@ -76,6 +76,7 @@ class Gather {
   int read_gradient(Param& p, PyObject* grad);
   bool state_moved(const Param& p) const;
   int read_group(int64_t index);
+  int64_t lr_on_device(PyObject* value, int64_t* is_double) const;
   double read_number(int64_t group, PyObject* value, const char* key) const;
   double scheduled_now(int64_t group, optim::ScheduledValue which) const;
 };

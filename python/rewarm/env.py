@@ -89,29 +89,23 @@ def compiled_as(capability: tuple[int, int], architectures: str) -> str | None:
     return "PTX" if any(found <= capability for found in virtual) else None
 
 
-def _device_properties(module: Any, index: int) -> dict[str, Any]:
-    properties = module.device_properties(index)
-    found = properties if isinstance(properties, dict) else {k: getattr(properties, k) for k in dir(properties) if k[0] != "_"}
-    major, minor = int(found.get("major", 0)), int(found.get("minor", 0))
-    return {"name": found.get("name", f"GPU {index}"), "capability": (major, minor), "memory_bytes": found.get("total_memory")}
-
-
 def _gpus(module: Any) -> list[dict[str, Any]]:
-    """The GPUs that torch sees or, without torch, that the CUDA module sees."""
-    found: list[dict[str, Any]] = []
-    if version_of("torch") is not None:
+    """The GPUs that the CUDA module sees or, where it was not built, torch."""
+    if module is not None:
+        properties = [module.device_properties(index) for index in range(module.device_count()[0])]
+        found = [{key: p[key] for key in ("name", "compute_capability", "memory_bytes")} for p in properties]
+    elif version_of("torch") is not None:
         import torch
 
-        if torch.cuda.is_available():
-            for index in range(torch.cuda.device_count()):
-                seen = torch.cuda.get_device_properties(index)
-                found.append({"name": seen.name, "capability": (seen.major, seen.minor), "memory_bytes": seen.total_memory})
-    elif module is not None:
-        found = [_device_properties(module, index) for index in range(module.device_count()[0])]
+        seen = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        found = [
+            {"name": p.name, "compute_capability": f"{p.major}.{p.minor}", "memory_bytes": p.total_memory} for p in seen
+        ]
+    else:
+        found = []
     for gpu in found:
-        present = compiled_as(gpu["capability"], _build_info.CUDA_ARCHITECTURES) if _build_info.CUDA_BUILT else None
-        gpu["compiled"] = present
-        gpu["capability"] = "{}.{}".format(*gpu["capability"])
+        major, minor = map(int, gpu["compute_capability"].split("."))
+        gpu["compiled"] = compiled_as((major, minor), _build_info.CUDA_ARCHITECTURES) if _build_info.CUDA_BUILT else None
     return found
 
 
@@ -190,7 +184,12 @@ def collect() -> dict[str, Any]:
     report = {
         "versions": {"rewarm": __version__, "python": platform.python_version()} | {p: version_of(p) for p in PACKAGES},
         "platform": platform.platform(),
-        "processor": {"name": processor_name(), "cpus": os.cpu_count(), "usable_cpus": len(usable_cpus()), "isa": isa()},
+        "processor": {
+            "name": processor_name(),
+            "cpus": os.cpu_count(),
+            "usable_cpus": len(usable_cpus()),
+            "isa": isa(),
+        },
         "build": {
             "compiler": _build_info.CXX_COMPILER,
             "cmake": _build_info.CMAKE_VERSION,
@@ -213,7 +212,9 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("platform", report["platform"]))
     rows.append(("processor", f"{processor['name']}, {processor['usable_cpus']} of {processor['cpus']} cpus usable"))
     rows.append(("ISA", f"{processor['isa']['used']} (best here: {processor['isa']['best']})"))
-    rows.append(("built by", f"{report['build']['compiler']}, CMake {report['build']['cmake']}, {report['build']['processor']}"))
+    rows.append(
+        ("built by", f"{report['build']['compiler']}, CMake {report['build']['cmake']}, {report['build']['processor']}")
+    )
     rows.append(("overrides", ", ".join(f"{k}={v}" for k, v in report["overrides"].items()) or "none"))
     if report["torch"]["installed"]:
         rows.append(("torch threads", str(report["torch"]["threads"])))
@@ -226,7 +227,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     for gpu in cuda_report["gpus"]:
         memory = f", {gpu['memory_bytes'] / 2**30:.0f} GiB" if gpu["memory_bytes"] else ""
         present = f"compiled in as {gpu['compiled']}" if gpu["compiled"] else "not among the compiled architectures"
-        rows.append(("GPU", f"{gpu['name']} (sm_{gpu['capability'].replace('.', '')}{memory}): {present}"))
+        rows.append(("GPU", f"{gpu['name']} (sm_{gpu['compute_capability'].replace('.', '')}{memory}): {present}"))
     if not cuda_report["gpus"]:
         rows.append(("GPU", "none found"))
     return rows

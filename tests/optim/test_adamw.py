@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
-import tolerance
 import torch
+
+import tolerance
 from rewarm import _dispatch
 from rewarm.optim import AdamW
 from rewarm.optim import adamw_reference as reference
@@ -95,22 +96,29 @@ def check_steps(backend, device, dtype, state_dtype, size, options):
         vmax = state.get("max_exp_avg_sq", torch.zeros_like(p)).double().cpu() if amsgrad else None
         norm = reference.grad_norm([p.grad])
         factor = reference.clip_coefficient(norm, options.get("max_grad_norm"))
-        step = dict(
-            t=t,
-            lr=options["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-        )
+        step = {
+            "t": t,
+            "lr": options["lr"],
+            "beta1": group["betas"][0],
+            "beta2": group["betas"][1],
+            "eps": group["eps"],
+            "weight_decay": group["weight_decay"],
+            "decoupled_weight_decay": group["decoupled_weight_decay"],
+        }
         *exact, exact_vmax = reference.update(*before, vmax, grad_factor=factor, maximize=group["maximize"], **step)
         opt.step()
         entering = before[1] * factor * (-1 if group["maximize"] else 1)
         if not group["decoupled_weight_decay"]:
             entering = entering + group["weight_decay"] * before[0]
         bounds = tolerance.one_step(
-            before[0], entering, *before[2:], tuple(exact), dtype=dtype, state_dtype=state_dtype, second=exact_vmax, **step
+            before[0],
+            entering,
+            *before[2:],
+            tuple(exact),
+            dtype=dtype,
+            state_dtype=state_dtype,
+            second=exact_vmax,
+            **step,
         )
         state = opt.state[p]
         for label, got, want, bound in (
@@ -134,7 +142,7 @@ def test_150_steps_stay_as_close_to_float64_as_torch(backend, device, dtype):
     ours, theirs = some_params(shapes, dtype, device), []
     theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
     exact = [(p.detach().double(), torch.zeros_like(p).double(), torch.zeros_like(p).double()) for p in ours]
-    options = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    options = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
     opt, peer = AdamW(ours, backend=backend, **options), torch.optim.AdamW(theirs, fused=True, **options)
     for t in range(1, 151):
         give_gradients(ours, 1e-2)
@@ -144,9 +152,9 @@ def test_150_steps_stay_as_close_to_float64_as_torch(backend, device, dtype):
         peer.step()
         for k, p in enumerate(ours):
             q, m, v = exact[k]
-            exact[k] = reference.update(
-                q, p.grad, m, v, None, t=t, lr=1e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1
-            )[:3]
+            exact[k] = reference.update(q, p.grad, m, v, None, t=t, lr=1e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)[
+                :3
+            ]
 
     def errors(params):
         return torch.cat([(p.detach().double() - e[0]).abs().flatten() for p, e in zip(params, exact, strict=True)])
@@ -202,7 +210,8 @@ from rewarm._native import core
 from rewarm.optim import AdamW
 torch.manual_seed(3)
 digest = hashlib.sha256()
-for dtype, state, rounding in ((torch.float32, None, False), (torch.bfloat16, None, False), (torch.bfloat16, torch.float32, True),
+for dtype, state, rounding in ((torch.float32, None, False), (torch.bfloat16, None, False),
+                               (torch.bfloat16, torch.float32, True),
                                (torch.float16, torch.float32, False), (torch.float16, None, False)):
     params = [torch.nn.Parameter(torch.randn(n).to(dtype)) for n in (1, 15, 17, 33, 257, 16390)]
     opt = AdamW(params, lr=1e-2, max_grad_norm=1.0, state_dtype=state, stochastic_rounding=rounding, seed=11)
@@ -226,7 +235,11 @@ def test_every_instruction_set_gives_the_same_bits():
     seen = {}
     for level in levels:
         out = subprocess.run(
-            [sys.executable, "-c", ISA_PROGRAM], env={**os.environ, "REWARM_ISA": level}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", ISA_PROGRAM],
+            env={**os.environ, "REWARM_ISA": level},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         isa, seen[level] = out.stdout.split()
         assert isa == level

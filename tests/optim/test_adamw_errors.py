@@ -7,10 +7,11 @@ import warnings
 
 import pytest
 import torch
+from test_adamw import give_gradients, some_params
+
 from rewarm import _dispatch, _native
 from rewarm.errors import BackendUnavailable, InvalidArgument, PlanChanged, UnsupportedTensor
 from rewarm.optim import AdamW
-from test_adamw import give_gradients, some_params
 
 
 def refused(error, match, *args, **kwargs):
@@ -71,7 +72,7 @@ def test_moment_dtypes_that_do_not_go_with_the_parameter():
     (p,) = some_params([(3,)])
     opt = AdamW([p], state_dtype=torch.bfloat16)
     give_gradients([p])
-    with pytest.raises(UnsupportedTensor, match="state_dtype for a torch.float32 parameter: expected torch.float32, got"):
+    with pytest.raises(UnsupportedTensor, match=r"state_dtype for a torch.float32 parameter: expected torch.float32, got"):
         opt.step()
 
 
@@ -140,7 +141,9 @@ def test_a_cuda_tensor_gets_the_recorded_reason(monkeypatch):
     """No GPU is needed: the choice is made from the device's type and from what was built."""
     monkeypatch.setattr(_native, "_import_cuda", lambda: (None, "rewarm was built without CUDA: switched off"))
     monkeypatch.setattr(_dispatch.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match=r"cuda: rewarm was built without CUDA: switched off; triton: triton is not installed"):
+    with pytest.raises(
+        BackendUnavailable, match=r"cuda: rewarm was built without CUDA: switched off; triton: triton is not installed"
+    ):
         _dispatch.choose("AdamW", "cuda")
 
 

@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
-from rewarm.errors import InvalidArgument, ScheduleConflict
-from rewarm.optim import AdamW
-from rewarm.schedule import constant, linear, warmup_cosine
 from test_adamw import backends, give_gradients, some_params
 from torch.optim.lr_scheduler import LambdaLR
 
-CLOSE = dict(rtol=0, atol=5e-6)  # one step of lr <= 1e-2 in float32, after at most 20 steps of rounding each way
+from rewarm.errors import InvalidArgument, ScheduleConflict
+from rewarm.optim import AdamW
+from rewarm.schedule import constant, linear, warmup_cosine
+
+CLOSE = {"rtol": 0, "atol": 5e-6}  # one step of lr <= 1e-2 in float32, after at most 20 steps of rounding each way
 
 
 def twins(shapes, **kwargs):
@@ -320,7 +321,7 @@ def test_rewarm_starts_the_new_schedule_now_and_keeps_the_state():
         opt.step()
         assert opt.last_lr.tolist() == [new(k)] * 2
     assert opt.state[ours[0]]["step"].item() == 19
-    with pytest.raises(InvalidArgument, match="expected a rewarm.schedule.Schedule, got float"):
+    with pytest.raises(InvalidArgument, match=r"expected a rewarm.schedule.Schedule, got float"):
         opt.rewarm(1e-3)
 
 

@@ -8,11 +8,12 @@ import pickle
 
 import pytest
 import torch
+from test_adamw import some_params
+
 from rewarm.errors import StateDictMismatch
 from rewarm.optim import AdamW
 from rewarm.optim.checkpoint import StateDtypeWarning
 from rewarm.schedule import linear, warmup_cosine
-from test_adamw import give_gradients, some_params
 
 SHAPES = [(33, 5), (17,), (4, 3, 2)]
 
@@ -21,7 +22,7 @@ def make(weights=0, **kwargs):
     """Parameters drawn from the generator seeded with `weights`, and their optimizer."""
     torch.manual_seed(weights)
     params = some_params(SHAPES, kwargs.pop("dtype", torch.float32))
-    options = dict(lr=warmup_cosine(1e-2, 1e-3, 5, 30), weight_decay=linear(0.1, 0.0, 40), max_grad_norm=0.7)
+    options = {"lr": warmup_cosine(1e-2, 1e-3, 5, 30), "weight_decay": linear(0.1, 0.0, 40), "max_grad_norm": 0.7}
     groups = [{"params": params[:2]}, {"params": params[2:], "lr": 3e-3}]
     return params, AdamW(groups, **{**options, **kwargs})
 
@@ -39,7 +40,9 @@ def through_a_file(state_dict):
     return torch.load(buffer, weights_only=True)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"amsgrad": True}, {"dtype": torch.bfloat16, "stochastic_rounding": True, "seed": 9}], ids=str)
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"amsgrad": True}, {"dtype": torch.bfloat16, "stochastic_rounding": True, "seed": 9}], ids=str
+)
 def test_save_and_load_at_every_step_continues_bit_identically(kwargs):
     params, opt = make(**kwargs)
     gradients(params, 0)
@@ -69,7 +72,9 @@ def test_torch_to_rewarm_to_torch():
     split = [{"params": theirs[:2]}, {"params": theirs[2:], "lr": 3e-3}]
     peer = torch.optim.AdamW(split, lr=1e-2, weight_decay=0.1, fused=True)
     control = [torch.nn.Parameter(p.detach().clone()) for p in ours]
-    whole = torch.optim.AdamW([{"params": control[:2]}, {"params": control[2:], "lr": 3e-3}], lr=1e-2, weight_decay=0.1, fused=True)
+    whole = torch.optim.AdamW(
+        [{"params": control[:2]}, {"params": control[2:], "lr": 3e-3}], lr=1e-2, weight_decay=0.1, fused=True
+    )
 
     def steps(params, o, span):
         for k in span:
@@ -115,7 +120,7 @@ def test_a_torch_checkpoint_lets_our_schedule_go_on_where_it_stood():
 
 
 def test_a_tensor_lr_survives_loading_as_the_same_tensor():
-    params, opt = make(lr=torch.tensor(1e-2))
+    _params, opt = make(lr=torch.tensor(1e-2))
     lr = opt.param_groups[0]["lr"]
     saved = copy.deepcopy(opt.state_dict())
     lr.fill_(0.5)
@@ -160,7 +165,9 @@ def broken(kind, saved):
     return saved
 
 
-@pytest.mark.parametrize("kind", ["another shape", "missing moment", "missing step", "groups", "members", "schedule", "no dict"])
+@pytest.mark.parametrize(
+    "kind", ["another shape", "missing moment", "missing step", "groups", "members", "schedule", "no dict"]
+)
 def test_a_state_dict_that_does_not_fit_changes_nothing(kind):
     params, opt = make()
     for k in range(3):

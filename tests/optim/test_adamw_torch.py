@@ -7,10 +7,11 @@ import threading
 
 import pytest
 import torch
-from rewarm.optim import AdamW
-from rewarm.schedule import warmup_cosine
 from test_adamw import give_gradients, some_params
 from torch.optim import optimizer as torch_optimizer
+
+from rewarm.optim import AdamW
+from rewarm.schedule import warmup_cosine
 
 
 def test_it_is_an_optimizer_with_torchs_arguments():
@@ -86,7 +87,10 @@ def test_the_profiler_sees_the_step_under_torchs_name():
 def test_grad_scaler_unscales_skips_and_counts(unscale_first):
     ours, theirs = some_params([(40,), (7, 3)]), []
     theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
-    opt, peer = AdamW(ours, lr=warmup_cosine(0.1, 0.01, 2, 9), max_grad_norm=100.0), torch.optim.AdamW(theirs, fused=True)
+    opt, peer = (
+        AdamW(ours, lr=warmup_cosine(0.1, 0.01, 2, 9), max_grad_norm=100.0),
+        torch.optim.AdamW(theirs, fused=True),
+    )
     scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2) for _ in range(2)]
     applied = 0
     for k in range(8):
@@ -224,5 +228,7 @@ class StepInWorker(torch.utils.data.Dataset):
 def test_the_thread_pool_is_made_anew_after_fork():
     torch.set_num_threads(2)
     here = StepInWorker()[0]
-    loader = torch.utils.data.DataLoader(StepInWorker(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = torch.utils.data.DataLoader(
+        StepInWorker(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
     assert [x.item() for x in loader] == [here.item()] * 2

@@ -1,29 +1,24 @@
-"""The triton backend: against the float64 reference, bit for bit against the cpu backend, and what its compiled form holds.
+"""The triton backend: against the float64 reference and bit for bit against the cpu backend.
 
-Without a GPU the kernels run in Triton's interpreter; what that cannot show is read from the PTX, compiled ahead of time.
+Without a GPU the kernels run in Triton's interpreter; what that cannot show is in test_adamw_triton_compiled.py.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-import subprocess
-import sys
 
 import pytest
 import torch
 
 pytest.importorskip("triton")
 
-import triton.language as tl  # noqa: E402
-from test_adamw import check_steps, every_16_bit, name_of  # noqa: E402
+import triton
+import triton.language as tl
+from test_adamw import check_steps, every_16_bit, name_of
 
-import triton  # noqa: E402
-from rewarm.optim import AdamW, adamw_triton  # noqa: E402
-from rewarm.optim.adamw_math_triton import stored  # noqa: E402
-from rewarm.schedule import constant, join, linear, warmup_cosine, wsd  # noqa: E402
+from rewarm.optim import AdamW, adamw_triton
+from rewarm.optim.adamw_math_triton import stored
+from rewarm.schedule import constant, join, linear, warmup_cosine, wsd
 
 INTERPRETED = adamw_triton.INTERPRETED
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -40,7 +35,7 @@ dtypes = pytest.mark.parametrize(("dtype", "state_dtype"), DTYPES, ids=name_of)
 CHUNK = 16384
 
 
-# ---- against the reference, within the bound derived in tests/tolerance.py ---------------------------------------------
+# ---- against the reference, within the bound derived in tests/tolerance.py ------------------------------------------
 
 
 @dtypes
@@ -68,9 +63,9 @@ def test_options_are_within_the_derived_bound(options):
         check_steps("triton", DEVICE, dtype, state_dtype, 1000, options)
 
 
-# ---- against the cpu backend, bit for bit ------------------------------------------------------------------------------
-# Every operation on elements is the same correctly rounded one. The float64 scalars may differ in their last bits (powers,
-# cosines, the order of the norm's sum); that moves a float32 scalar with a chance of about 2^-28, never for fixed seeds.
+# ---- against the cpu backend, bit for bit ---------------------------------------------------------------------------
+# Every operation on elements is the same correctly rounded one. The float64 scalars may differ in their last bits
+# (powers, cosines, the order of the norm's sum); that moves a float32 scalar with a chance of about 2^-28.
 
 
 class Pair:
@@ -115,7 +110,8 @@ class Pair:
                 assert_same_bits(f"param {k}: {key}", value, theirs.state[q][key])
         assert ours.tables.counters.tolist() == theirs.tables.counters.tolist()
         assert ours.last_lr.tolist() == pytest.approx(theirs.last_lr.tolist(), rel=1e-14, abs=0, nan_ok=True)
-        assert [g["lr"] for g in ours.param_groups] == [g["lr"] for g in theirs.param_groups]
+        if INTERPRETED or ours.skipped_steps.item() == 0:  # the host does not see what a GPU skips
+            assert [g["lr"] for g in ours.param_groups] == [g["lr"] for g in theirs.param_groups]
         for name in ("grad_norm", "clip_coef"):
             got, expected = getattr(ours, name), getattr(theirs, name)
             assert (got is None) == (expected is None)
@@ -126,8 +122,9 @@ class Pair:
 
 def assert_same_bits(label, got, expected):
     got, expected = got.detach().cpu(), expected.detach()
-    same = torch.equal(got.isnan(), expected.isnan()) and torch.equal(got.nan_to_num(nan=0.0), expected.nan_to_num(nan=0.0))
-    assert same, f"{label}: {(got != expected).sum()} of {got.numel()} differ"
+    assert torch.equal(got.isnan(), expected.isnan()), label
+    differ = (got != expected) & ~expected.isnan()
+    assert not differ.any(), f"{label}: {differ.sum()} of {got.numel()} differ"
 
 
 def randn(*shape, dtype=torch.float32):
@@ -154,7 +151,7 @@ def test_schedules_of_steps_and_tokens_with_weight_decay_and_rewarming(max_grad_
         {"params": [randn(40), randn(3, 5)], "lr": warmup_cosine(1e-2, 1e-3, 2, 5)},
         {
             "params": [randn(1000)],
-            "lr": wsd(1e-2, 3e4, 2e4, 5e4, units="tokens"),
+            "lr": wsd(1e-2, 1e-3, 20_000, 10_000, 40_000, units="tokens"),
             "weight_decay": join(linear(0.1, 0.5, 3), constant(0.2)),
         },
         {"params": [randn(5)], "lr": 1e-3, "decoupled_weight_decay": False, "maximize": True},
@@ -167,12 +164,19 @@ def test_schedules_of_steps_and_tokens_with_weight_decay_and_rewarming(max_grad_
     pair.each(lambda opt: opt.rewarm(warmup_cosine(5e-3, 5e-4, 3, 4)))
     for _ in range(5):
         pair.step(tokens=7)
-    assert pair.optimizers[0].last_lr.tolist()[0] == pytest.approx(5e-3 - (5e-3 - 5e-4) * (1 - math.cos(math.pi / 4)) / 2)
+    cosine = (1 + math.cos(math.pi / 4)) / 2
+    assert pair.optimizers[0].last_lr.tolist()[0] == pytest.approx(5e-4 + (5e-3 - 5e-4) * cosine, rel=1e-14)
 
 
 def test_layouts_and_addresses_that_are_not_aligned():
     wide = torch.randn(5, 3, 4, 4).to(memory_format=torch.channels_last)
-    params = [wide, torch.randn(CHUNK + 21)[5:], randn(40, dtype=torch.bfloat16)[1:], torch.randn(64)[4:], torch.randn(6, 4).t()]
+    params = [
+        wide,
+        torch.randn(CHUNK + 21)[5:],
+        randn(40, dtype=torch.bfloat16)[1:],
+        torch.randn(64)[4:],
+        torch.randn(6, 4).t(),
+    ]
     pair = Pair([{"params": params}], max_grad_norm=1.0, state_dtype=torch.float32)
     for _ in range(2):
         pair.step()
@@ -302,7 +306,7 @@ def test_a_learning_rate_tensor_is_read_where_it_lives(dtype):
     assert pair.optimizers[0].last_lr.item() == lr.double().item()
 
 
-# ---- storage formats ---------------------------------------------------------------------------------------------------
+# ---- storage formats ------------------------------------------------------------------------------------------------
 
 
 @triton.jit
@@ -349,74 +353,3 @@ def test_every_16_bit_gradient_is_read_as_torch_does(dtype):
 def test_the_interpreter_rounds_bfloat16_to_nearest():
     x = torch.tensor([1.0 + 3 * 2.0**-9, -1.0 - 3 * 2.0**-9])
     assert torch.equal(rounded_by_triton(x, torch.bfloat16, by_bits=False), x.bfloat16())
-
-
-# ---- what only the compiled form shows ---------------------------------------------------------------------------------
-
-COMPILE = """
-import json, sys
-import triton
-from triton.backends.compiler import GPUTarget
-from rewarm.optim.adamw_triton import ahead_of_time_sources
-target = GPUTarget("cuda", int(sys.argv[1]), 32)
-for name, source, options in ahead_of_time_sources():
-    built = triton.compile(source, target=target, options=options)
-    print(json.dumps([name, len(built.asm["cubin"]), built.asm["ptx"]]))
-"""
-
-
-def outside_the_interpreter(program, *arguments, **variables):
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | variables
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize("architecture", [80, 90, 100])
-def test_compiled_kernels_round_correctly_and_move_16_bytes(architecture, tmp_path):
-    printed = outside_the_interpreter(COMPILE, str(architecture), TRITON_CACHE_DIR=str(tmp_path))
-    built = {name: (size, ptx) for name, size, ptx in map(json.loads, printed.splitlines())}
-    combinations = list(adamw_triton.COMBINATIONS)
-    assert set(built) == {f"update_{c}" for c in [*combinations, "mixed"]} | {f"norm_{d}" for d in ("float32", "bfloat16", "float16")}
-    for name, (size, ptx) in built.items():
-        assert size > 0
-        # What is left is libdevice's own float64: the seed of a Newton reciprocal, a magnitude that is compared.
-        loose = set(re.findall(r"\b[a-z][\w.]*\.(?:approx|ftz|full)\b[\w.]*", ptx))
-        assert loose <= {"rcp.approx.ftz.f64", "abs.ftz.f32"}, name
-        words = {kind: len(re.findall(rf"{kind}\.global(?:\.\w+)*\.v4\.b32", ptx)) for kind in ("ld", "st")}
-        assert words["ld"] > 0, name
-        # Addresses that are not aligned: the same kernel, element by element.
-        assert re.search(r"ld\.global\.b16" if "float16" in name else r"ld\.global\.b32", ptx), name
-        if name.startswith("norm"):
-            assert "3EB0C6F7A0B5ED8D" in ptx.upper(), "1e-6 must stay a float64 constant"
-        else:
-            assert words["st"] >= 3, name  # p, m and v
-            assert ptx.count("div.rn.f32") == ptx.count("sqrt.rn.f32") > 0, name
-            assert not re.search(r"\bsqrt\.\w+\.f32", ptx.replace("sqrt.rn.f32", "")), name
-        if "bfloat16" in name and name.startswith("update"):
-            assert "cvt.rn.bf16" in ptx, name
-
-
-UNAVAILABLE = """
-import os, torch
-from rewarm.errors import BackendUnavailable
-from rewarm.optim import AdamW, adamw_triton
-p = torch.nn.Parameter(torch.ones(3))
-p.grad = torch.ones(3)
-for late in (False, True):
-    if late:
-        os.environ["TRITON_INTERPRET"] = "1"
-    try:
-        AdamW([p], backend="triton").step()
-    except BackendUnavailable as error:
-        print(error)
-"""
-
-
-def test_cpu_tensors_outside_the_interpreter_are_refused_with_the_remedy():
-    first, second = outside_the_interpreter(UNAVAILABLE).splitlines()
-    assert "backend 'triton' cannot be used" in first
-    assert "TRITON_INTERPRET=1" in first
-    assert "TRITON_INTERPRET=1 was not set when they were imported. Set it before Python starts" in second

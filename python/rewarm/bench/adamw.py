@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,12 @@ from rewarm import _dispatch
 from rewarm.bench.adamw_loops import Loop, Optimi, Recipe, Rewarm, RewarmGraph, Setting, Torch, TorchGraph
 from rewarm.bench.busy import busy_loops
 from rewarm.bench.equality import check_agreement, check_clipped
-from rewarm.bench.timing import Statistics, TooBusy, interleave
+from rewarm.bench.timing import Statistics, TooBusy, interleave, nothing
 from rewarm.bench.workload import Conditions, LeftOut, Workload, records
 from rewarm.errors import BackendUnavailable, InvalidArgument
 
 Shapes = tuple[tuple[int, ...], ...]
+Makers = dict[str, Callable[[], Loop]]
 
 #: Parameter, moment dtype of rewarm, stochastic rounding. The peers of bf16_sr are all-bf16 (torch) and Kahan (optimi).
 DTYPES = {
@@ -32,7 +35,7 @@ _LARGE = 20_000_000
 
 def mlp(*widths: int) -> Shapes:
     """Weights and biases of a multilayer perceptron."""
-    return tuple(s for i, o in zip(widths, widths[1:], strict=False) for s in ((o, i), (o,)))
+    return tuple(s for i, o in itertools.pairwise(widths) for s in ((o, i), (o,)))
 
 
 def gpt_neox(layers: int, width: int, vocabulary: int = 50304) -> Shapes:
@@ -124,8 +127,8 @@ class AdamWWorkload:
 
         return normal(0.02), normal(0.01)
 
-    def variants(self, quick: bool) -> list[Callable[[], Loop]]:
-        """Makers of the loops: ours, beginning with the backend that would be chosen, then the peers that are here."""
+    def variants(self, quick: bool) -> Makers:
+        """Makers of the loops by name: ours, beginning with the backend that would be chosen, then the peers that are here."""
         setting, device_type = self.setting, self.setting.device.type
         ours = ["cpu"] if device_type == "cpu" else ["cuda", "triton"]
         ours = [backend for backend in ours if not _dispatch.unavailable(backend, device_type)]
@@ -134,62 +137,78 @@ class AdamWWorkload:
         if not ours:
             reason = _dispatch.unavailable("cuda", device_type)
             raise BackendUnavailable(f"{self.name} {self.dtype}: no backend of rewarm can step this here: {reason}")
-        makers: list[Callable[[], Loop]] = [lambda b=b: Rewarm(setting, b) for b in ours]  # type: ignore[misc]
-        makers.append(lambda: Torch(setting, "fused"))
+        makers: Makers = {Rewarm.name_of(b): functools.partial(Rewarm, setting, b) for b in ours}
+        makers[Torch.name_of("fused")] = functools.partial(Torch, setting, "fused")
         if device_type == "cuda":
-            makers += [lambda b=b: RewarmGraph(setting, b) for b in ours]  # type: ignore[misc]
-            makers.append(lambda: TorchGraph(setting))
+            makers |= {RewarmGraph.name_of(b): functools.partial(RewarmGraph, setting, b) for b in ours}
+            makers[TorchGraph.name_of("fused")] = functools.partial(TorchGraph, setting, "fused")
         if not (quick and setting.numel > _LARGE):
-            makers.append(lambda: Torch(setting, "foreach"))
+            makers[Torch.name_of("foreach")] = functools.partial(Torch, setting, "foreach")
             if importlib.util.find_spec("optimi") is not None:
-                makers.append(lambda: Optimi(setting))
+                makers[Optimi.name_of("")] = functools.partial(Optimi, setting, "")
         return makers
 
-    def check(self, loops: Sequence[Loop], initial: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Raises unless all loops compute the same, and ours what AdamW is."""
+    def check(
+        self,
+        loops: Sequence[Loop],
+        initial: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        tick: Callable[[], None] = nothing,
+    ) -> None:
+        """Raises unless all loops compute the same, and ours what AdamW is; `tick` is called between steps."""
         where = f"{self.name} {self.dtype}"
-        check_agreement(where, loops, initial, gradients)
+        check_agreement(where, loops, initial, gradients, tick)
         for loop in loops:
             if isinstance(loop, Rewarm) and not loop.captured:
                 check_clipped(where, loop, initial, gradients)
 
-    def begin(self, loops: Sequence[Loop], initial: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def begin(
+        self,
+        loops: Sequence[Loop],
+        initial: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        tick: Callable[[], None] = nothing,
+    ) -> None:
         """Starts the run that is timed, past everything that happens only once."""
         for loop in loops:
             loop.start(initial, Recipe())
-            for _ in range(3):
+            for _ in range(3):  # a graph is captured in the third
+                tick()
                 loop.attach([g.clone() for g in gradients])
                 loop.run()
             loop.release_unless_captured()
             loop.warmed()
 
     def measure(self, conditions: Conditions, say: Callable[[str], None]) -> list[dict[str, Any]]:
-        """Stable gradient addresses for all variants, fresh ones for ours and torch fused, and all of it checked before."""
-        found = []
+        """Stable gradient addresses for all variants, fresh ones for ours and torch fused; checked before."""
+        found: list[dict[str, Any]] = []
         for makers in self._batches(self.variants(conditions.quick), say):
-            loops = [make() for make in makers]
-            initial, gradients = self.inputs()
-            self.check(loops, initial, gradients)
-            self.begin(loops, initial, gradients)
-            del initial
-            batch = self._timed("stable", loops, gradients, conditions, 1.0)
-            eager = [x for x in loops if not x.captured and (x.ours or x.name == "torch fused")]
-            try:
-                batch += self._timed("fresh", eager, gradients, conditions, 0.5)
-            except TooBusy:
-                say(f"{self.name} {self.dtype}: no time was left for fresh gradient addresses")
             seen = {(r["variant"], r["arm"]) for r in found}
-            found += [r for r in batch if (r["variant"], r["arm"]) not in seen]
+            found += [r for r in self._measure_batch(makers, conditions, say) if (r["variant"], r["arm"]) not in seen]
+        return found
+
+    def _measure_batch(self, makers: Makers, conditions: Conditions, say: Callable[[str], None]) -> list[dict[str, Any]]:
+        loops = [make() for make in makers.values()]
+        initial, gradients = self.inputs()
+        self.check(loops, initial, gradients, conditions.tick)
+        self.begin(loops, initial, gradients, conditions.tick)
+        del initial
+        found = self._timed("stable", loops, gradients, conditions, 1.0)
+        eager = [x for x in loops if not x.captured and (x.ours or x.name == "torch fused")]
+        try:
+            found += self._timed("fresh", eager, gradients, conditions, 0.5)
+        except TooBusy:
+            say(f"{self.name} {self.dtype}: no time was left for fresh gradient addresses")
         return found
 
     def measure_busy(self, conditions: Conditions, say: Callable[[str], None]) -> list[dict[str, Any]]:
-        """Ours and torch fused, quiet and with a busy loop on every processor of `conditions`; ``busy_over_quiet`` beside."""
+        """Ours and torch fused, quiet and beside a busy loop on every processor, with ``busy_over_quiet``."""
         if conditions.device.type != "cpu":
             raise InvalidArgument("rewarm bench --busy: contention is measured on CPU tensors: add --device cpu")
-        loops = [make() for make in self.variants(quick=True)[:2]]
+        loops = [make() for make in list(self.variants(quick=True).values())[:2]]
         initial, gradients = self.inputs()
-        self.check(loops, initial, gradients)
-        self.begin(loops, initial, gradients)
+        self.check(loops, initial, gradients, conditions.tick)
+        self.begin(loops, initial, gradients, conditions.tick)
         quiet = self._timed("quiet", loops, gradients, conditions, 1.0)
         with busy_loops(conditions.busy_cpus):
             busy = self._timed("busy", loops, gradients, conditions, 1.0)
@@ -210,7 +229,7 @@ class AdamWWorkload:
             budget_s=conditions.budget_s * share,
             max_runs=conditions.max_runs,
             deadline=conditions.deadline,
-            synchronize=torch.cuda.synchronize if self.setting.device.type == "cuda" else lambda: None,
+            synchronize=torch.cuda.synchronize if self.setting.device.type == "cuda" else nothing,
         )
         for loop in loops:
             loop.release_unless_captured()
@@ -225,9 +244,9 @@ class AdamWWorkload:
             moved_bytes=self.moved_bytes, working_set=self.working_set, facts=facts,
         )  # fmt: skip
 
-    def _batches(self, makers: list[Callable[[], Loop]], say: Callable[[str], None]) -> Iterable[list[Callable[[], Loop]]]:
+    def _batches(self, makers: Makers, say: Callable[[str], None]) -> list[Makers]:
         """All variants at once where memory holds them, else ours with as many others as fit."""
-        # Each holds p, g, m, v; beside them stand inputs, gradients in flight, and the temporaries of one foreach step.
+        # Each holds p, g, m, v; beside them stand inputs, gradients in flight, temporaries of a foreach step.
         spare = 5 * self.setting.numel * self.setting.dtype.itemsize
         fit = int((0.85 * _free_bytes(self.setting.device) - spare) // self.working_set)
         if fit >= len(makers):
@@ -236,8 +255,8 @@ class AdamWWorkload:
             needed = (2 * self.working_set + spare) / 0.85 / 2**30
             raise LeftOut(f"it needs {needed:.1f} GiB of free memory")
         say(f"{self.name} {self.dtype}: memory holds {fit} of {len(makers)} variants at a time")
-        ours, others = makers[0], makers[1:]
-        return [[ours, *others[i : i + fit - 1]] for i in range(0, len(others), fit - 1)]
+        ours, *others = makers.items()
+        return [dict([ours, *others[i : i + fit - 1]]) for i in range(0, len(others), fit - 1)]
 
 
 def _compared_with(loops: Sequence[Loop]) -> dict[str, str]:
@@ -248,7 +267,12 @@ def _compared_with(loops: Sequence[Loop]) -> dict[str, str]:
 
 
 def workloads(
-    device: torch.device, *, sets: Sequence[str] = (), dtypes: Sequence[str] = (), quick: bool = False, busy: bool = False
+    device: torch.device,
+    *,
+    sets: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    quick: bool = False,
+    busy: bool = False,
 ) -> list[Workload]:
     """The workloads to run, small ones first.
 
@@ -268,7 +292,8 @@ def workloads(
                 raise InvalidArgument(f"adamw: {kind}: expected some of {', '.join(known)}, got {name!r}")
     chosen = []
     for name, parameters in SETS.items():
-        if (name not in sets) if sets else ((parameters.gpu_only and device.type != "cuda") or (busy and name not in BUSY_SETS)):
+        elsewhere = (parameters.gpu_only and device.type != "cuda") or (busy and name not in BUSY_SETS)
+        if (name not in sets) if sets else elsewhere:
             continue
         for dtype in DTYPES:
             wanted = dtypes or (parameters.quick if quick and not sets else _ALL)

@@ -1,4 +1,4 @@
-"""The loops that users write around AdamW, as variants to be timed: rewarm's, torch's and optimi's, eager and captured."""
+"""The loops that users write around AdamW, to be timed: rewarm's, torch's and optimi's, eager and captured."""
 
 from __future__ import annotations
 
@@ -71,6 +71,10 @@ def _nothing_yet() -> None:
 class Loop:
     """One variant: own parameters, own gradients, own optimizer.
 
+    Args:
+        setting: What all variants share.
+        kind: Which form of the optimizer.
+
     Attributes:
         name: As printed.
         ours: Whether rewarm is measured.
@@ -79,20 +83,26 @@ class Loop:
         repeats: Steps in one timed run.
     """
 
-    name = ""
     ours = False
     captured = False
     rounds_each_op = False
     repeats = 1
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, kind: str) -> None:
         self.setting = setting
+        self.kind = kind
+        self.name = self.name_of(kind)
         self.params = [
             torch.nn.Parameter(torch.empty(shape, dtype=setting.dtype, device=setting.device)) for shape in setting.shapes
         ]
         self.run: Callable[[], None] = _nothing_yet
         self.gradients: list[Tensor] = []
         self.fresh_from: list[Tensor] | None = None
+
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The name of a variant of this kind."""
+        raise NotImplementedError
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Param groups for torch and optimi; the peak learning rate is the group's lr."""
@@ -152,29 +162,29 @@ class Loop:
 
 
 class Rewarm(Loop):
-    """``opt.step(); opt.zero_grad()``."""
+    """``opt.step(); opt.zero_grad()``; the kind is the backend."""
 
     ours = True
+    optimizer: AdamW | None = None
 
-    def __init__(self, setting: Setting, backend: str) -> None:
-        super().__init__(setting)
-        self.backend = backend
-        self.name = f"rewarm {backend}"
-        self.optimizer: AdamW | None = None
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The name with the backend."""
+        return f"rewarm {kind}"
 
     def make_optimizer(self, recipe: Recipe) -> AdamW:
         """The drop-in with schedule and clipping."""
-        groups: list[dict[str, Any]] = [
-            {**group, "lr": warmup_cosine(group["lr"], MIN_RATIO * group["lr"], recipe.warmup_steps, recipe.decay_steps)}
-            for group in self.groups(recipe)
-        ]
+        groups = self.groups(recipe)
+        for group in groups:
+            lr = group["lr"]
+            group["lr"] = warmup_cosine(lr, MIN_RATIO * lr, recipe.warmup_steps, recipe.decay_steps)
         self.optimizer = AdamW(
             groups,
             betas=BETAS,
             eps=EPS,
             weight_decay=WEIGHT_DECAY,
             max_grad_norm=recipe.max_norm,
-            backend=self.backend,
+            backend=self.kind,
             state_dtype=self.setting.state_dtype,
             stochastic_rounding=self.setting.stochastic_rounding,
             capturable=self.captured,
@@ -196,13 +206,16 @@ class Torch(Loop):
     """clip_grad_norm_, torch.optim.AdamW, LambdaLR, zero_grad."""
 
     def __init__(self, setting: Setting, kind: str) -> None:
-        super().__init__(setting)
-        self.kind = kind
-        self.name = f"torch {kind}"
-        self.rounds_each_op = kind == "foreach"
+        super().__init__(setting, kind)
+        self.rounds_each_op = kind != "fused"
+
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The name with torch's word for the form."""
+        return f"torch {kind}"
 
     def make_optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
-        """torch's optimizer in the form that the name says."""
+        """The form of torch's optimizer that the name says."""
         fused = {"fused": True} if self.kind == "fused" else {"foreach": True}
         return torch.optim.AdamW(self.groups(recipe), betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, **fused)  # type: ignore[arg-type]
 
@@ -222,15 +235,15 @@ class Torch(Loop):
 
 
 class Optimi(Torch):
-    """optimi's AdamW in torch's loop; with Kahan summation where rewarm rounds stochastically, its way to keep small updates."""
+    """optimi's AdamW in torch's loop; where rewarm rounds stochastically, with Kahan summation, its own remedy."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting, "foreach")
-        self.name = "optimi"
-        self.rounds_each_op = True
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The project's name."""
+        return "optimi"
 
     def make_optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
-        """optimi chooses Triton or its loop by device."""
+        """The optimizer as it comes: it chooses Triton or its loop by device."""
         from optimi import AdamW as OptimiAdamW
 
         opt: torch.optim.Optimizer = OptimiAdamW(
@@ -282,7 +295,7 @@ class Captured(Loop):
                 graph.replay()
             elif eager_calls < 2:
                 eager_calls += 1
-                side = torch.cuda.Stream()
+                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
                     step()
@@ -312,9 +325,10 @@ class Captured(Loop):
 class RewarmGraph(Captured, Rewarm):
     """The replayed graph holds schedule, clipping and update: nothing is left for the host."""
 
-    def __init__(self, setting: Setting, backend: str) -> None:
-        super().__init__(setting, backend)
-        self.name = f"rewarm {backend} graph"
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The eager name and "graph"."""
+        return f"rewarm {kind} graph"
 
     def make_run(self, recipe: Recipe) -> Callable[[], None]:
         """Replays of ``opt.step()``."""
@@ -322,11 +336,12 @@ class RewarmGraph(Captured, Rewarm):
 
 
 class TorchGraph(Captured, Torch):
-    """torch's capturable fused AdamW and its clipping in a graph; LambdaLR writes the learning rate's tensor outside."""
+    """Clipping and torch's capturable fused AdamW in a graph; LambdaLR writes the tensor of the rate outside."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting, "fused")
-        self.name = "torch fused graph"
+    @classmethod
+    def name_of(cls, kind: str) -> str:
+        """The eager name and "graph"."""
+        return f"torch {kind} graph"
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Learning rates as tensors, or the graph would freeze them."""

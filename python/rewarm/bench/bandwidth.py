@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -15,9 +16,9 @@ GIB = 2**30
 def measure(device: torch.device, buffer_bytes: int = GIB, repeats: int = 9) -> dict[str, Any]:
     """Bytes a second of in-place and copying passes over a buffer that no cache holds.
 
-    ``inplace`` is the bar for an optimizer step, which writes what it has read: one read and one write an element. On a GPU
-    a step of torch's fused AdamW over one flat tensor (four streams read, three of them written) is measured too, and the
-    better of the two is the bar.
+    ``inplace`` is the bar for an optimizer step, which writes what it has read: one read and one write an element. On
+    a GPU a step of torch's fused AdamW over one flat tensor (four streams read, three of them written) is measured
+    too, and the better of the two is the bar.
 
     Args:
         device: Where; on a CPU with torch's present number of threads.
@@ -31,8 +32,7 @@ def measure(device: torch.device, buffer_bytes: int = GIB, repeats: int = 9) -> 
     n = buffer_bytes // 4
     a = torch.ones(n, dtype=torch.float32, device=device)
     inplace = _times(lambda: a.mul_(1.0000001), synchronize, repeats)
-    b = torch.ones_like(a)
-    copy = _times(lambda: b.copy_(a), synchronize, repeats)
+    copy = _times(functools.partial(torch.ones_like(a).copy_, a), synchronize, repeats)
     found: dict[str, Any] = {
         "buffer_bytes": 4 * n,
         "inplace": 8 * n / statistics.median(inplace),
@@ -40,7 +40,6 @@ def measure(device: torch.device, buffer_bytes: int = GIB, repeats: int = 9) -> 
         "copy": 8 * n / statistics.median(copy),
     }
     found["bar"] = found["inplace"]
-    del b
     if device.type == "cuda":
         parameter = torch.nn.Parameter(a)
         parameter.grad = torch.ones_like(a)

@@ -58,8 +58,8 @@ def bench(
 ) -> None:
     """Time the fused steps against their peers and the memory floor.
 
-    Variants run interleaved in one process, after their results were found equal. Gradients lie at the same addresses in every
-    step (stable) or at new ones (fresh). Tables for a README: python -m rewarm.bench.table FILE.json
+    Variants run interleaved in one process, after their results were found equal. Gradients lie at the same addresses
+    in every step (stable) or at new ones (fresh). Tables for a README: python -m rewarm.bench.table FILE.json
     """
     if importlib.util.find_spec("torch") is None:
         raise BackendUnavailable('rewarm bench: torch is not installed: pip install "rewarm[torch]"')
@@ -70,6 +70,8 @@ def bench(
     command = ["rewarm", "bench", *(flag for flag, given in flags.items() if given)]
     command += [f"{option} {','.join(map(str, values))}" for option, values in named.items() if values]
     command += [f"--device {device}"] if device else []
+    command += [f"--rounds {rounds}"] if rounds != 500 else []
+    command += [f"--buffer-gib {buffer_gib:g}"] if buffer_gib != 1.0 else []
     run.run(
         run.Options(
             quick=quick,

@@ -44,7 +44,8 @@ def workload_table(results: list[Result]) -> Table:
     groups = f", {first['groups']} groups" if first.get("groups", 1) > 1 else ""
     floor = "a working set in cache" if first["in_cache"] else f"floor {duration(first['floor_s'])}"
     title = (
-        f"{first['workload']} {first['dtype']}: {first['tensors']} tensors{groups}, {first['parameters'] / 1e6:.2f} M parameters, "
+        f"{first['workload']} {first['dtype']}: {first['tensors']} tensors{groups}, "
+        f"{first['parameters'] / 1e6:.2f} M parameters, "
         f"{first['threads']} threads; {first['bytes'] / 1e6:.1f} MB a step, {floor}"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

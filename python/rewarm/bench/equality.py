@@ -6,7 +6,7 @@ of the float64 reference at every step; torch is no judge there, since its float
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rewarm import _dispatch
 from rewarm.bench.adamw_loops import BETAS, EPS, MIN_RATIO, WEIGHT_DECAY, Loop, Recipe, Rewarm, Setting
+from rewarm.bench.timing import nothing
 from rewarm.errors import RewarmError
 from rewarm.optim import AdamW
 from rewarm.optim import adamw_reference as reference
@@ -39,33 +40,45 @@ def sample(tensor: Tensor) -> Tensor:
     return torch.cat([flat[start : start + _PIECE] for start in starts])
 
 
-def check_agreement(where: str, loops: Sequence[Loop], initial: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+def check_agreement(
+    where: str,
+    loops: Sequence[Loop],
+    initial: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    tick: Callable[[], None] = nothing,
+) -> None:
     """Steps every loop unclipped from `initial` and compares its parameters with those of the first loop.
 
-    A step changes a parameter by at most about 2 lr: |m^| / sqrt(v^) stays below 2 over `FACTORS`. The bound counts, a step:
+    A step changes a parameter by less than 2 lr: |m^| / sqrt(v^) stays below 2 over `FACTORS`. The bound counts, a step:
     one rounding of p to storage on either side (half a unit each), two more where p passes through storage between the
     operations of a step or is rounded stochastically; of the update, the roundings of m, v and, operation by operation, of
-    all between; and 32 roundings of float32 arithmetic on the update.
+    all between; and 32 roundings of float32 arithmetic on the update. `tick` is called before every step.
 
     Raises:
         RewarmError: A loop that disagrees, with the place and the size.
     """
     ours, *others = loops
-    results = _finish(ours, initial, gradients)
+    results = _finish(ours, initial, gradients, tick)
     eps = torch.finfo(ours.setting.dtype).eps
     for other in others:
         coarse = other.rounds_each_op or ours.setting.stochastic_rounding
         of_p, of_update = (2.0, 16.0) if coarse else (1.0, 4.0)
-        for index, (mine, theirs) in enumerate(zip(results, _finish(other, initial, gradients), strict=True)):
+        for index, (mine, theirs) in enumerate(zip(results, _finish(other, initial, gradients, tick), strict=True)):
             bound = len(FACTORS) * (
                 eps * (of_p * mine.double().abs() + of_update * CHECKED.max_lr) + 32 * _U * 2 * CHECKED.max_lr
             )
-            _compare(f"{where}: parameter {index}: {other.name}, unclipped, against {ours.name}", theirs, mine.double(), bound)
+            _compare(
+                f"{where}: parameter {index}: {other.name}, unclipped, against {ours.name}",
+                theirs,
+                mine.double(),
+                bound,
+            )
 
 
-def _finish(loop: Loop, initial: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+def _finish(loop: Loop, initial: Sequence[Tensor], gradients: Sequence[Tensor], tick: Callable[[], None]) -> list[Tensor]:
     loop.start(initial, CHECKED)
     for factor in FACTORS:
+        tick()
         # Fresh copies: clipping and Kahan summation write into them.
         loop.attach([gradient * factor for gradient in gradients])
         loop.run()
@@ -83,7 +96,10 @@ def check_clipped(where: str, loop: Rewarm, initial: Sequence[Tensor], gradients
     """
     loop.start(initial, CLIPPED)
     settings = [
-        {"lr": warmup_cosine(lr, MIN_RATIO * lr, CLIPPED.warmup_steps, CLIPPED.decay_steps), "weight_decay": WEIGHT_DECAY}
+        {
+            "lr": warmup_cosine(lr, MIN_RATIO * lr, CLIPPED.warmup_steps, CLIPPED.decay_steps),
+            "weight_decay": WEIGHT_DECAY,
+        }
         for lr in loop.setting.rates(CLIPPED.max_lr)
     ]
     assert loop.optimizer is not None
@@ -96,7 +112,13 @@ def check_clipped(where: str, loop: Rewarm, initial: Sequence[Tensor], gradients
 
 
 def _step_against_reference(
-    where: str, opt: AdamW, params: Sequence[Tensor], gradients: Sequence[Tensor], settings: list[dict[str, Any]], k: int, run: Any
+    where: str,
+    opt: AdamW,
+    params: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    settings: list[dict[str, Any]],
+    k: int,
+    run: Callable[[], None],
 ) -> float:
     """Error over bound of update `k`; the gradients are attached."""
     coefficient = reference.clip_coefficient(reference.grad_norm(list(gradients)), CLIPPED.max_norm)
@@ -104,16 +126,15 @@ def _step_against_reference(
         raise RewarmError(f"{where}: the gradients of the check are too small to be clipped")
     before = []
     for p in params:
-        state = opt.state.get(p) or {}
-        before.append([sample(p), *(sample(state[key]) if state else None for key in ("exp_avg", "exp_avg_sq"))])
+        state = opt.state.get(p)
+        moments = [sample(state[key]) if state else torch.zeros_like(sample(p)) for key in ("exp_avg", "exp_avg_sq")]
+        before.append([sample(p), *moments])
     given = [sample(g) for g in gradients]
     run()
     worst = 0.0
-    for index, (p, (old_p, old_m, old_v), g) in enumerate(zip(params, before, given, strict=True)):
+    for index, (p, (old_p, m, v), g) in enumerate(zip(params, before, given, strict=True)):
         setting = settings[index if len(settings) > 1 else 0]
         lr = schedule_reference.value(setting["lr"].to_dict(), k)
-        m = torch.zeros_like(g) if old_m is None else old_m
-        v = torch.zeros_like(g) if old_v is None else old_v
         new_p, new_m, new_v, _ = reference.update(
             old_p, g, m, v, None, t=k + 1, lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=EPS,
             weight_decay=setting["weight_decay"], grad_factor=coefficient,
@@ -127,7 +148,12 @@ def _step_against_reference(
         p_eps = torch.finfo(p.dtype).eps * (1.0 if opt.stochastic_rounding or truncates else 0.5)
         state_eps = torch.finfo(state["exp_avg"].dtype).eps * (1.0 if truncates else 0.5)
         for name, got, wanted, bound in (
-            ("parameter", sample(p), new_p, p_eps * new_p.abs() + 2 * _U * old_p.double().abs() + 16 * _U * update_terms),
+            (
+                "parameter",
+                sample(p),
+                new_p,
+                p_eps * new_p.abs() + 2 * _U * old_p.double().abs() + 16 * _U * update_terms,
+            ),
             ("exp_avg of parameter", sample(state["exp_avg"]), new_m, state_eps * new_m.abs() + 6 * _U * m_terms),
             ("exp_avg_sq of parameter", sample(state["exp_avg_sq"]), new_v, (state_eps + 8 * _U) * new_v),
         ):
@@ -162,8 +188,6 @@ def one_step(device_type: str, backend: str) -> float:
         shapes = ((7,), (33, 31), (1,), (40_009,))
         setting = Setting(shapes, torch.device(device_type), dtype, dtype, stochastic_rounding=False, own_groups=True)
         generator = torch.Generator().manual_seed(20)
-        initial, gradients = (
-            [torch.randn(s, generator=generator).to(device_type, dtype) for s in shapes] for _ in range(2)
-        )
+        initial, gradients = ([torch.randn(s, generator=generator).to(device_type, dtype) for s in shapes] for _ in range(2))
         worst = max(worst, check_clipped(f"self-check of {backend}", Rewarm(setting, backend), initial, gradients))
     return worst

@@ -59,7 +59,9 @@ def pin(threads: int) -> list[int] | None:
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
-    first_siblings, others, seen = [], [], set()
+    first_siblings: list[int] = []
+    others: list[int] = []
+    seen: set[str] = set()
     for cpu in usable_cpus():
         try:
             siblings = (_SYSTEM_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()

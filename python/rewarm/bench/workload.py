@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-from rewarm.bench.timing import Statistics
+from rewarm.bench.timing import Statistics, TooBusy
 
 
 class LeftOut(Exception):
@@ -40,6 +41,11 @@ class Conditions:
     deadline: float
     quick: bool
     busy_cpus: tuple[int, ...]
+
+    def tick(self) -> None:
+        """Raises TooBusy past the deadline: called between steps that are not timed."""
+        if time.perf_counter() > self.deadline:
+            raise TooBusy
 
 
 class Workload(Protocol):

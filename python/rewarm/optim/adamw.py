@@ -14,6 +14,7 @@ from rewarm import _dispatch
 from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim import checkpoint
 from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
+from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
 from rewarm.schedule import Schedule
 
@@ -158,9 +159,13 @@ class AdamW(torch.optim.Optimizer):
     def _check_backend(self) -> None:
         for g, group in enumerate(self.param_groups):
             if group["amsgrad"] and self.backend not in ("cpu", "reference"):
-                raise InvalidArgument(f"AdamW: group {g}: amsgrad=True is stepped by the cpu and reference backends, not {self.backend}")
+                raise InvalidArgument(
+                    f"AdamW: group {g}: amsgrad=True is stepped by the cpu and reference backends, not {self.backend}"
+                )
         if self.stochastic_rounding and self.backend == "triton":
-            raise InvalidArgument("AdamW: stochastic_rounding=True is stepped by the cpu, cuda and reference backends, not triton")
+            raise InvalidArgument(
+                "AdamW: stochastic_rounding=True is stepped by the cpu, cuda and reference backends, not triton"
+            )
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
@@ -219,7 +224,8 @@ class AdamW(torch.optim.Optimizer):
 
         Args:
             closure: Called first, with gradients enabled, to recompute the loss.
-            tokens: Tokens that this update consumed, summed over all ranks; required when a Schedule counts tokens.
+            tokens: Tokens that this update consumed, summed over all ranks; required when a Schedule counts tokens. The cuda
+                backend also takes an int64 tensor on the device, which replays of a captured step read anew.
 
         Returns:
             What the closure returned, or None.
@@ -245,14 +251,22 @@ class AdamW(torch.optim.Optimizer):
     def _step(self, closure: Callable[[], Any] | None = None, *, tokens: int | None = None) -> Any:
         loss = None
         if closure is not None:
+            refuse_while_capturing(self.device, "step with a closure")
             with torch.enable_grad():
                 loss = closure()
         plan = self._plan
-        if plan is None or plan.state is not self.state or plan.n_state != len(self.state) or plan.n_groups != len(self.param_groups):
+        if (
+            plan is None
+            or plan.state is not self.state
+            or plan.n_state != len(self.state)
+            or plan.n_groups != len(self.param_groups)
+        ):
             plan = self._rebuild()
         if tokens is None:
             if plan.needs_tokens:
-                raise InvalidArgument("AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update")
+                raise InvalidArgument(
+                    "AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update"
+                )
             tokens = 0
         try:
             # GradScaler passes its tensors as attributes and deletes them again.
@@ -304,6 +318,11 @@ class AdamW(torch.optim.Optimizer):
 
     def _rebuild(self) -> Plan:
         self._refuse_under_capture("a rebuild of the plan")
+        refuse_while_capturing(
+            self.device,
+            "the first step, or one that finds a new gradient or moved tensors,",
+            "take a step with all gradients before the capture",
+        )
         self._keep_counts()
         _ = self.tables
         self._plan = None
@@ -345,6 +364,9 @@ class AdamW(torch.optim.Optimizer):
         """
         if not isinstance(schedule, Schedule):
             raise InvalidArgument(f"AdamW: rewarm: expected a rewarm.schedule.Schedule, got {type(schedule).__name__}")
+        refuse_while_capturing(self.device, "rewarm", "call it between replays, the graph follows")
+        if self._plan is not None:
+            self._plan.order_after_last_step()
         tables = self.tables
         for g, group in enumerate(self.param_groups):
             self.schedules[g]["lr"] = schedule
@@ -358,6 +380,7 @@ class AdamW(torch.optim.Optimizer):
             plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
             for g, group in enumerate(self.param_groups):
                 plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
+            plan.groups_changed()
 
     # ---- what is read without a sync ---------------------------------------------------------------------------------
 
@@ -448,7 +471,7 @@ class AdamW(torch.optim.Optimizer):
 
     @torch._disable_dynamo
     def state_dict(self) -> dict[str, Any]:
-        """torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
+        """Torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
         checkpoint.warn_about_dtypes(self)
         with checkpoint.exported_counters(self):
             return super().state_dict()

@@ -22,9 +22,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
     threads, mark_written = torch.get_num_threads, plan.mark_written
 
-    def step(
-        gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
-    ) -> int:
+    def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         loss_scale = 1.0
         if grad_scale is not None:
             loss_scale = float(grad_scale)
@@ -32,7 +30,17 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             tables.counters[SKIPPED] += 1
             return 0
         flags: int = native_step(
-            gradients, t, counters, scalars, max_grad_norm, skip_nonfinite, tokens, stochastic_rounding, seed, loss_scale, threads()
+            gradients,
+            t,
+            counters,
+            scalars,
+            max_grad_norm,
+            skip_nonfinite,
+            tokens,
+            stochastic_rounding,
+            seed,
+            loss_scale,
+            threads(),
         )
         if flags < Flag.NO_GRADIENT:
             mark_written()

@@ -15,7 +15,18 @@ from torch import Tensor
 from rewarm._native import core
 from rewarm.optim import adamw_reference as reference
 from rewarm.optim.arguments import SCHEDULED
-from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, STATE_KEYS, TOKENS, UPDATES, Flag, Plan, Stepper, planned_gradients
+from rewarm.optim.plan import (
+    CLIP_COEF,
+    NORM,
+    SKIPPED,
+    STATE_KEYS,
+    TOKENS,
+    UPDATES,
+    Flag,
+    Plan,
+    Stepper,
+    planned_gradients,
+)
 from rewarm.schedule import schedule_reference
 
 if TYPE_CHECKING:
@@ -37,9 +48,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
 
     written_before: list[Any] = []
 
-    def step(
-        gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
-    ) -> int:
+    def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         if found_inf is not None and float(found_inf) != 0.0:
             counters[SKIPPED] += 1
             return 0
@@ -73,7 +82,9 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     return step
 
 
-def _step_one(opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, lr: float, weight_decay: float, factor: float) -> None:
+def _step_one(
+    opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, lr: float, weight_decay: float, factor: float
+) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
     state = opt.state[p]
     t = int(plan.t[entry])

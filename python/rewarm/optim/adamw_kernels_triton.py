@@ -1,10 +1,11 @@
 """The two Triton kernels of the AdamW step, over the same plan tables as csrc/optim.
 
-One program works on one chunk. What spans chunks (the sum of the partial norms, the counters) is done by the program that
-finishes last, in an order that no grid changes.
+One program works on one chunk. What spans chunks (the sum of the partial norms, the counters) is done by the program
+that finishes last, in an order that no grid changes.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: ignore-errors
+# ruff: noqa: SIM102  (a test of a constant stands alone, so that formats a plan does not hold are not compiled)
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ _MAX_FLOAT64 = tl.constexpr(1.7976931348623157e308)
 
 @triton.jit
 def vector_end(addresses, count):
-    """Elements of a chunk that go through 16-byte accesses, given all its addresses or-ed together; the rest goes one by one."""
+    """Elements of a chunk that go through 16-byte accesses, by the or of its addresses; the rest goes one by one."""
     return tl.multiple_of(tl.where((addresses & 15) == 0, count // 16 * 16, 0), 16)
 
 
@@ -148,7 +149,7 @@ def norm_kernel(
     BLOCK: tl.constexpr,
     TABLE_BLOCK: tl.constexpr,
 ):
-    """The first launch: one partial sum a program, and from all of them the norm, the clip coefficient and whether to skip."""
+    """The first launch: a partial sum a program; from all of them norm, clip coefficient and whether to skip."""
     i = tl.program_id(0)
     if i < n_chunks:
         begin = tl.load(chunks_ptr + 2 * i)
@@ -173,17 +174,19 @@ def norm_kernel(
         factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
         found_inf = tl.load(found_inf_ptr)
         finish_norm(
-            partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr, CLIP, SKIP_NONFINITE, TABLE_BLOCK
-        )
+            partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+            CLIP, SKIP_NONFINITE, TABLE_BLOCK,
+        )  # fmt: skip
 
 
 @triton.jit
 def advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK: tl.constexpr):
-    """Counts this update for every parameter that has a gradient, in the plan and in what torch shows as state["step"]."""
+    """Counts this update for every parameter with a gradient, in the plan and in torch's state["step"]."""
     for i in range(0, n_tensors, TABLE_BLOCK):
         k = i + tl.arange(0, TABLE_BLOCK).to(tl.int64)
         stepped = tl.load(gradients_ptr + k, mask=k < n_tensors, other=0) != 0
-        step_ptr = tl.load(entries_ptr + k * _ENTRY_WORDS + _STEP, mask=stepped, other=0).to(tl.pointer_type(tl.float32))
+        step_address = tl.load(entries_ptr + k * _ENTRY_WORDS + _STEP, mask=stepped, other=0)
+        step_ptr = step_address.to(tl.pointer_type(tl.float32))
         t = next_t(tl.load(t_ptr + k, mask=stepped, other=0), tl.load(step_ptr, mask=stepped, other=0.0))
         tl.store(t_ptr + k, t, mask=stepped)
         tl.store(step_ptr, t.to(tl.float32), mask=stepped)
@@ -204,7 +207,8 @@ def update_kernel(
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
     found_inf_ptr,  # [1] float32
-    tokens,  # consumed by this update
+    tokens_ptr,  # [1] int64: tokens of this update that only the device knows
+    tokens,  # those that the host knows
     advance,  # 0 holds the update counter of the schedules
     n_chunks,
     n_tensors,
@@ -215,7 +219,7 @@ def update_kernel(
     TABLE_BLOCK: tl.constexpr,
     BY_BITS: tl.constexpr,
 ):
-    """The second launch, or the only one: schedules, bias corrections and the update; the last program advances the counters."""
+    """The second launch, or the only one: schedules, bias corrections, update; the last program counts."""
     i = tl.program_id(0)
     factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
     skip = tl.load(found_inf_ptr) != 0.0
@@ -259,5 +263,6 @@ def update_kernel(
             tl.store(counters_ptr + _SKIPPED, tl.load(counters_ptr + _SKIPPED) + 1)
         else:
             tl.store(counters_ptr + _UPDATES, tl.load(counters_ptr + _UPDATES) + advance)
-            tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + tokens)
+            consumed = tl.load(tokens_ptr) + tokens
+            tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
             advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)

@@ -1,12 +1,12 @@
 """The Triton twin of csrc/optim/adamw.h: the update of one element, and the scalars folded once per tensor and step.
 
-Triton cannot include the header, so its lines stand here a second time: fused multiply-adds where the header has them, division
-and root correctly rounded (a plain `/` or `tl.sqrt` of float32 is approximate on NVIDIA GPUs, which the interpreter hides).
-What differs is beta^t in float64, exp2(t log2 beta) for want of a pow. tests/optim/test_adamw_triton.py compares it with the
-C++ step and with adamw_reference.py.
+Triton cannot include the header, so its lines stand here a second time: fused multiply-adds where the header has them,
+division and root correctly rounded (a plain `/` or `tl.sqrt` of float32 is approximate on NVIDIA GPUs, which the
+interpreter hides). What differs is beta^t in float64, exp2(t log2 beta) for want of a pow.
+tests/optim/test_adamw_triton.py compares it with the C++ step and with adamw_reference.py.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def element(p, g, m, v, scalars):
 
 @triton.jit
 def bfloat16_by_bits(x):
-    """float32 to bfloat16, to nearest, ties to even, NaN kept: what `.to(tl.bfloat16)` does on a GPU and not in the interpreter."""
+    """float32 to bfloat16, ties to even, NaN kept: `.to(tl.bfloat16)` as on a GPU; the interpreter's own truncates."""
     bits = x.to(tl.uint32, bitcast=True)
     nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     kept = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, nearest)
@@ -55,7 +55,7 @@ def bfloat16_by_bits(x):
 @triton.jit
 def stored(x, DTYPE: tl.constexpr, BY_BITS: tl.constexpr):
     """The float32 `x` in a storage format, to nearest, ties to even."""
-    if DTYPE == tl.bfloat16 and BY_BITS:
+    if tl.bfloat16 == DTYPE and BY_BITS:  # noqa: SIM108  (only one side is compiled)
         y = bfloat16_by_bits(x)
     else:
         y = x.to(DTYPE)
@@ -68,7 +68,8 @@ def scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WH
     value = plain
     if count > 0:
         in_tokens = tl.load(configs_i64 + group * _CONFIG_WORDS + _IN_TOKENS + WHICH) != 0
-        now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - tl.load(counters + _ORIGINS + 2 * group + WHICH)
+        origin = tl.load(counters + _ORIGINS + 2 * group + WHICH)
+        now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - origin
         value = value_at(rows_i64, rows_f64, (2 * group + WHICH) * _ROW_WORDS, count, now)
     return value
 

@@ -1,10 +1,11 @@
 """The triton backend: launches the kernels of adamw_kernels_triton.py over a plan, two with a norm and one without.
 
-For GPUs that no CUDA module was built for, AMD's included, and in Triton's interpreter (TRITON_INTERPRET=1) on CPU tensors.
+For GPUs that no CUDA module was built for, AMD's included, and on CPU tensors in Triton's interpreter.
 """
 
 from __future__ import annotations
 
+import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,17 @@ from torch import Tensor
 from rewarm._native import core
 from rewarm.errors import BackendUnavailable, CaptureError
 from rewarm.optim.adamw_kernels_triton import CONTROL_WORDS, norm_kernel, update_kernel
+from rewarm.optim.capture import check_gradients, check_options
 from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan, Stepper
 from rewarm.optim.upload import DeviceTable, is_capturing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rewarm.optim.adamw import AdamW
 
 #: Whether Triton's interpreter runs the kernels: decided when they were defined.
 INTERPRETED = not isinstance(update_kernel, triton.runtime.JITFunction)
-#: Elements a program has in hand at once: 8 a thread, so that one 16-bit access is 16 bytes. The interpreter pays per operation
-#: and not per element, so there it is a whole chunk.
+#: Elements a program has in hand at once: 8 a thread, so that one access to 16-bit values is 16 bytes. The interpreter
+#: pays per operation and not per element, so there it is a whole chunk.
 BLOCK = core.CHUNK_ELEMENTS if INTERPRETED else 1024
 TABLE_BLOCK = 1024
 #: Contraction of a product and a sum is Triton's default in some releases; here the kernels say where they want it.
@@ -44,11 +44,11 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
 class TritonStepper:
     """One update of all tensors of a plan: no sync, and no upload unless a gradient moved or a group changed.
 
-    In a CUDA graph the launches read the same tables as outside; gradient addresses and `tokens` are those of the capture.
+    In a CUDA graph the launches read the same tables as outside; gradient addresses and `tokens` stay as captured.
 
     Args:
         opt: The optimizer, for its tables and options.
-        plan: The plan; its native handle is kept, not the plan.
+        plan: The plan.
 
     Raises:
         BackendUnavailable: CPU tensors, and Triton was imported before TRITON_INTERPRET=1 was set.
@@ -58,13 +58,12 @@ class TritonStepper:
         device = opt.device
         if device.type == "cpu" and not INTERPRETED:
             raise BackendUnavailable(
-                "AdamW: backend 'triton' cannot step CPU tensors: its kernels were compiled for a GPU, because TRITON_INTERPRET=1 "
-                "was not set when they were imported. Set it before Python starts"
+                "AdamW: backend 'triton' cannot step CPU tensors: its kernels were compiled for a GPU, because "
+                "TRITON_INTERPRET=1 was not set when they were imported. Set it before Python starts"
             )
-        self._native = plan.native
+        self._plan, self._native = plan, plan.native
         self._device = device
-        self._capturable = all(group["capturable"] for group in opt.param_groups)
-        self._changed = 0  # flags of the gather that no upload has answered yet
+        self._opt = weakref.ref(opt)  # the optimizer owns the plan, which owns this
         self._host_counters = None if device.type == "cpu" else opt.tables.host_counters.numpy()
         self._gradients = DeviceTable(plan.native.gradients, device)
         self._configs = DeviceTable(plan.native.configs, device)
@@ -105,27 +104,30 @@ class TritonStepper:
         }
         self._no_scale = torch.ones(1, dtype=torch.float32, device=device)
         self._no_inf = torch.zeros(1, dtype=torch.float32, device=device)
+        self._no_tokens = torch.zeros(1, dtype=torch.int64, device=device)
 
     def __call__(
-        self, gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
+        self,
+        gradients: list[Tensor | None] | None,
+        tokens: int | Tensor,
+        grad_scale: Tensor | None,
+        found_inf: Tensor | None,
     ) -> int:
-        """One update; see `Stepper`."""
+        """One update; see `Stepper`. `tokens` may be an int64 tensor of one element on the device."""
         native = self._native
         flags: int = native.refresh(gradients)
-        self._changed |= flags  # of a refresh that led to no step as well
-        if flags >= Flag.NO_GRADIENT:
-            return flags
         capturing = is_capturing(self._device)
+        if flags >= Flag.NO_GRADIENT and not (capturing and flags & Flag.NO_GRADIENT):
+            return flags
         if capturing:
             gradient_table = self._capture()
         else:
-            if self._changed & Flag.GRADIENTS_MOVED:
-                self._gradients.upload()
-            if self._changed & Flag.GROUPS_CHANGED:
-                self._configs.upload()
-            self._changed = 0
+            self._gradients.follow()
+            self._configs.follow()
             gradient_table = self._gradients.tensor
             native.publish()
+        advance = 0 if native.hold else 1
+        count, counter = (0, tokens) if isinstance(tokens, Tensor) else (tokens, self._no_tokens)
         shared = {
             "gradients_ptr": gradient_table,
             "grad_scale_ptr": self._no_scale if grad_scale is None else self._scalar(grad_scale),
@@ -134,28 +136,28 @@ class TritonStepper:
         with self._surroundings():
             if self._norm is not None:
                 norm_kernel[self._grid](**self._norm, **shared, **LAUNCH)
-            update_kernel[self._grid](
-                **self._update, **shared, tokens=tokens, advance=0 if native.hold else 1, **LAUNCH
-            )
+            update_kernel[self._grid](**self._update, **shared, tokens_ptr=counter, tokens=count, advance=advance, **LAUNCH)
+        self._plan.mark_written()
         if self._host_counters is not None and not capturing:
-            self._host_counters[UPDATES] += 0 if native.hold else 1
-            self._host_counters[TOKENS] += tokens
+            self._host_counters[UPDATES] += advance
+            self._host_counters[TOKENS] += count
         return flags
 
     def groups_changed(self) -> None:
-        """Uploads the group table at once: a captured graph reads it without another call of this object."""
-        self._configs.upload()
+        """Sends the group values to the device at once, for graphs that are replayed without a step in between."""
+        self._configs.follow()
 
     def _capture(self) -> Tensor:
-        if not self._capturable:
-            raise CaptureError("AdamW: step in a CUDA graph capture needs AdamW(capturable=True)")
-        if (self._native.gradients == 0).any():
-            raise CaptureError("AdamW: step in a CUDA graph capture: a parameter has no gradient; every replay would leave it out")
-        if self._changed & Flag.GROUPS_CHANGED:
+        opt = self._opt()
+        assert opt is not None
+        check_options(opt)
+        check_gradients(opt, self._plan)
+        if not self._configs.current:
             raise CaptureError(
-                "AdamW: step in a CUDA graph capture: a value of param_groups changed since the last step; take one step outside the "
-                "graph after changing it"
+                "AdamW: a value of param_groups changed before a CUDA graph capture; take one step outside the graph after "
+                "changing it"
             )
+        opt._captured = True
         return self._gradients.captured()
 
     def _scalar(self, value: Tensor) -> Tensor:
@@ -177,37 +179,3 @@ def quiet() -> np.errstate:
 
 def _bits(codes: np.ndarray) -> int:
     return int(np.bitwise_or.reduce(1 << np.unique(codes), initial=0))
-
-
-# ---- ahead of time ---------------------------------------------------------------------------------------------------
-
-_TYPES = {
-    "entries_ptr": "*i64", "chunks_ptr": "*i64", "gradients_ptr": "*i64", "configs_i64": "*i64", "configs_f64": "*fp64",
-    "rows_i64": "*i64", "rows_f64": "*fp64", "counters_ptr": "*i64", "scalars_f64": "*fp64", "t_ptr": "*i64", "control_ptr": "*i32",
-    "partials_ptr": "*fp64", "limit_ptr": "*fp64", "grad_scale_ptr": "*fp32", "found_inf_ptr": "*fp32", "tokens": "i64",
-    "advance": "i32", "n_chunks": "i32", "n_tensors": "i32", "n_groups": "i32",
-}  # fmt: skip
-#: Codes (dtype, state dtype) of the combinations that the kernels know, by name.
-COMBINATIONS = {"float32": (0, 0), "bfloat16_float32": (1, 0), "bfloat16": (1, 1), "float16_float32": (2, 0)}
-
-
-def ahead_of_time_sources() -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """What `triton.compile` needs to build every kernel for every dtype combination without a GPU.
-
-    Compiling fails while TRITON_INTERPRET=1 is set: do it in a process of its own.
-
-    Yields:
-        (name, ASTSource, options) of one compilation: ``triton.compile(source, target=..., options=options)``.
-    """
-    from triton.compiler import ASTSource
-
-    def source(kernel: Any, constants: dict[str, Any]) -> Any:
-        signature = {name: _TYPES.get(name, "constexpr") for name in kernel.arg_names}
-        return ASTSource(kernel, signature=signature, constexprs=constants | {"BLOCK": BLOCK, "TABLE_BLOCK": TABLE_BLOCK})
-
-    for code, name in enumerate(("float32", "bfloat16", "float16")):
-        yield f"norm_{name}", source(norm_kernel, {"DTYPES": 1 << code, "CLIP": True, "SKIP_NONFINITE": True}), LAUNCH
-    update = {"WITH_NORM": True, "BY_BITS": False}
-    bits = {name: 1 << (3 * dtype + state_dtype) for name, (dtype, state_dtype) in COMBINATIONS.items()}
-    for name, combinations in (bits | {"mixed": sum(bits.values())}).items():
-        yield f"update_{name}", source(update_kernel, update | {"COMBINATIONS": combinations}), LAUNCH

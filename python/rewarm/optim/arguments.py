@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,8 @@ def checked_lr(name: str, lr: object) -> float | Tensor | Schedule:
 
 def is_dense(tensor: Tensor) -> bool:
     """Whether the elements fill their stretch of memory without gaps or overlap, in any order of dimensions."""
+    if tensor.numel() == 0:
+        return True
     expected = 1
     for stride, size in sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1):
         if stride != expected:
@@ -93,7 +96,9 @@ def check_param(where: str, p: Tensor, *, backend: str | None, state_dtype: torc
         raise UnsupportedTensor(f"AdamW: {where}: expected dtype {accepted}, got {p.dtype}")
     if state_dtype is not None and state_dtype not in STATE_DTYPES[p.dtype]:
         accepted = ", ".join(str(d) for d in STATE_DTYPES[p.dtype])
-        raise UnsupportedTensor(f"AdamW: {where}: state_dtype for a {p.dtype} parameter: expected {accepted}, got {state_dtype}")
+        raise UnsupportedTensor(
+            f"AdamW: {where}: state_dtype for a {p.dtype} parameter: expected {accepted}, got {state_dtype}"
+        )
     if not is_dense(p):
         raise UnsupportedTensor(
             f"AdamW: {where}: expected strides without gaps or overlap, got shape {tuple(p.shape)} with strides {p.stride()}"
@@ -101,7 +106,7 @@ def check_param(where: str, p: Tensor, *, backend: str | None, state_dtype: torc
     stored = state_dtype or p.dtype
     if backend in ("cuda", "triton") and stored is torch.float16:
         raise UnsupportedTensor(
-            f"AdamW: {where}: float16 moments are stepped by the cpu and reference backends only; pass state_dtype=torch.float32"
+            f"AdamW: {where}: float16 moments are stepped by the cpu and reference backends only: state_dtype=torch.float32"
         )
 
 
@@ -112,9 +117,9 @@ def check_shared_storage(groups: Sequence[dict[str, Any]]) -> None:
         if p.numel():
             spans.append((p.device.type, p.device.index, p.data_ptr(), p.data_ptr() + p.numel() * p.element_size(), g, i))
     spans.sort(key=lambda s: (s[0], s[1] or 0, s[2]))
-    for (*first_device, _, end, g0, i0), (*device, begin, _, g1, i1) in zip(spans, spans[1:], strict=False):
+    for (*first_device, _, end, g0, i0), (*device, begin, _, g1, i1) in itertools.pairwise(spans):
         if first_device == device and begin < end:
             raise UnsupportedTensor(
-                f"AdamW: {param_name(groups, g0, i0)} and {param_name(groups, g1, i1)} share memory: two parameters on one storage "
-                "cannot be stepped, pass the shared one once"
+                f"AdamW: {param_name(groups, g0, i0)} and {param_name(groups, g1, i1)} share memory: two parameters on one "
+                "storage cannot be stepped, pass the shared one once"
             )

@@ -83,7 +83,9 @@ def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
     saved_groups = state_dict.get("param_groups")
     saved_state = state_dict.get("state")
     if not isinstance(saved_groups, list) or not isinstance(saved_state, dict):
-        raise StateDictMismatch("AdamW: load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() returns")
+        raise StateDictMismatch(
+            "AdamW: load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() returns"
+        )
     groups = opt.param_groups
     if len(saved_groups) != len(groups):
         raise StateDictMismatch(f"AdamW: load_state_dict: expected {len(groups)} param groups, got {len(saved_groups)}")
@@ -131,15 +133,17 @@ def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
 
 def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) -> dict[str, Any]:
     if "step" not in entry:
-        raise StateDictMismatch(f"AdamW: load_state_dict: {where}: its state has no 'step' (it has {', '.join(map(repr, entry))})")
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: {where}: its state has no 'step' (it has {', '.join(map(repr, entry))})"
+        )
     for key in STATE_KEYS[: 3 if amsgrad else 2]:
         moment = entry.get(key)
         if not isinstance(moment, Tensor):
             raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
         if moment.shape != p.shape:
             raise StateDictMismatch(
-                f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a state "
-                "dict of another model"
+                f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
+                "state dict of another model"
             )
     return entry
 

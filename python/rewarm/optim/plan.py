@@ -80,7 +80,8 @@ class Tables:
         packed = torch.from_numpy(schedule.pack().view(np.int64).reshape(-1, 8).copy())
         self.host_rows[group, which, : len(packed)] = packed
         if self.rows is not self.host_rows:
-            self.rows[group, which, : len(packed)] = packed.to(self.device)
+            # From pinned memory the copy is asynchronous; torch keeps the memory until it is over.
+            self.rows[group, which, : len(packed)].copy_(packed.pin_memory(), non_blocking=True)
 
     def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
         """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
@@ -141,13 +142,26 @@ class Plan:
                 continue
             moments = self._checked_moments(where, p, state, amsgrad)
             step = state["step"]
+            if step.device != opt.step_device or step.dtype is not torch.float32:
+                # Put in from outside, by torch's own form with capturable=False for one: the backend writes through its address.
+                step = state["step"] = step.to(opt.step_device, torch.float32)
             count = int(step.item())
             exact = known_t.get(id(p))
             t.append(exact if exact is not None and float(np.float32(exact)) == count else count)
             vmax = moments[2].data_ptr() if amsgrad else 0
             codes = (DTYPE_CODES[p.dtype], DTYPE_CODES[moments[0].dtype])
             entries.append(
-                (ordinal, p.data_ptr(), moments[0].data_ptr(), moments[1].data_ptr(), vmax, step.data_ptr(), p.numel(), g, *codes)
+                (
+                    ordinal,
+                    p.data_ptr(),
+                    moments[0].data_ptr(),
+                    moments[1].data_ptr(),
+                    vmax,
+                    step.data_ptr(),
+                    p.numel(),
+                    g,
+                    *codes,
+                )
             )
         check_shared_storage(groups)
         tables = opt.tables
@@ -205,6 +219,20 @@ class Plan:
         self.native.set_schedule(group, which, len(schedule.segments), in_tokens)
         self.native.expect(group, which, value if written is None else written)
 
+    def order_after_last_step(self) -> None:
+        """Before tables on the device are read or written: backends that step on several streams let this one wait."""
+        hook = getattr(self.step, "order_after_last_step", None)
+        if hook is not None:
+            hook()
+
+    def groups_changed(self) -> None:
+        """After schedules were swapped: backends with a device copy of the group table send it at once, because a captured
+        graph reads it without another call.
+        """
+        hook = getattr(self.step, "groups_changed", None)
+        if hook is not None:
+            hook()
+
     def mark_written(self) -> None:
         """Tells autograd that the stepped parameters changed in place, as torch's own optimizers do: a graph that saved one of
         them then raises in backward instead of using the new values.
@@ -217,6 +245,7 @@ class Plan:
 
     def counts(self) -> dict[int, int]:
         """Updates applied to every planned parameter, by id of the parameter."""
+        self.order_after_last_step()
         return {id(self.params[k]): n for k, n in zip(self.planned, self.t.tolist(), strict=True)}
 
 

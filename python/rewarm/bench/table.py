@@ -1,0 +1,134 @@
+"""``python -m rewarm.bench.table FILE.json…``: the tables of a README, made from what ``rewarm bench --json`` wrote.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+#: Columns of ratios: title, how the variant's name begins and ends, arm.
+PEERS = (
+    ("torch fused", "torch fused", "stable"),
+    ("torch foreach", "torch foreach", "stable"),
+    ("optimi", "optimi", "stable"),
+    ("torch fused, fresh gradients", "torch fused", "fresh"),
+    ("torch fused, both in a CUDA graph", "torch fused graph", "stable"),
+)
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits."""
+    value = seconds * 1e3
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def floor_cell(result: Result) -> str:
+    """Percent of the memory floor, or why there is none."""
+    return "in cache" if result["in_cache"] else f"{100 * result['floor_s'] / result['median_s']:.0f} %"
+
+
+def heading(header: dict[str, Any], threads: int) -> str:
+    """Where and how the numbers of one table were measured, as one paragraph."""
+    hardware, versions = header["hardware"], header["versions"]
+    gpu = hardware.get("gpu")
+    where = gpu["name"] if gpu else f"{hardware['processor']} ({header['isa']['used']}), {threads} threads"
+    bandwidth = header["bandwidth"].get(str(threads), {})
+    floor = f", in-place bandwidth {bandwidth['bar'] / 1e9:.1f} GB/s" if bandwidth else ""
+    load = header.get("load_average")
+    disturbed = f", load average {load:.1f} at the start" if load is not None else ""
+    return (
+        f"{where}{floor}; torch {versions['torch']}; commit {header['commit'] or 'unknown'}, {header['date'][:10]}{disturbed}; "
+        f"`{' '.join(header['command'])}`"
+    )
+
+
+def ours_first(results: list[Result]) -> list[str]:
+    """The variants of ours that anything is compared with, eager before captured."""
+    return sorted({r["ours"] for r in results}, key=lambda name: (name.endswith("graph"), name))
+
+
+def quiet_table(results: list[Result]) -> list[str]:
+    """One line a workload: our milliseconds, the floor, and how many times as long each peer takes."""
+    chosen = [r for r in results if r["arm"] in ("stable", "fresh")]
+    present = {(r["variant"], r["arm"]) for r in chosen}
+    peers = [peer for peer in PEERS if (peer[1], peer[2]) in present]
+    ours = ours_first(chosen)
+    titles = [
+        "workload",
+        "dtype",
+        *(f"{name}, ms" for name in ours),
+        "of the floor",
+        *(f"× {peer[0]}" for peer in peers),
+    ]
+    lines = [_row(titles), _row(["---", "---", *["---:"] * (len(titles) - 2)])]
+    by_workload: dict[tuple[str, str], dict[tuple[str, str], Result]] = {}
+    for r in chosen:
+        by_workload.setdefault((r["workload"], r["dtype"]), {})[r["variant"], r["arm"]] = r
+    for (workload, dtype), found in by_workload.items():
+        mine = [found.get((name, "stable")) for name in ours]
+        if mine[0] is None:
+            continue
+        cells = [workload.partition("/")[2], dtype, *(milliseconds(r["median_s"]) if r else "" for r in mine)]
+        cells.append(floor_cell(mine[0]))
+        for _, variant, arm in peers:
+            peer = found.get((variant, arm))
+            cells.append(f"{peer['ratio_to_ours']:.2f}" if peer else "")
+        lines.append(_row(cells))
+    return lines
+
+
+def busy_table(results: list[Result]) -> list[str]:
+    """One line a workload and variant: quiet, busy, and the factor between."""
+    lines = [
+        _row(["workload", "dtype", "variant", "quiet, ms", "busy, ms", "busy / quiet"]),
+        _row(["---"] * 3 + ["---:"] * 3),
+    ]
+    quiet = {(r["workload"], r["dtype"], r["variant"]): r for r in results if r["arm"] == "quiet"}
+    for r in results:
+        before = quiet.get((r["workload"], r["dtype"], r["variant"]))
+        if r["arm"] == "busy" and before is not None:
+            times = [milliseconds(before["median_s"]), milliseconds(r["median_s"]), f"{r['busy_over_quiet']:.1f}"]
+            lines.append(_row([r["workload"].partition("/")[2], r["dtype"], r["variant"], *times]))
+    return lines
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """All tables of one file, one for every number of threads."""
+    parts = []
+    for threads in dict.fromkeys(r["threads"] for r in report["results"]):
+        results = [r for r in report["results"] if r["threads"] == threads]
+        parts.append(heading(report["header"], threads))
+        if any(r["arm"] in ("stable", "fresh") for r in results):
+            parts.append("\n".join(quiet_table(results)))
+        if any(r["arm"] == "busy" for r in results):
+            parts.append("\n".join(busy_table(results)))
+    return "\n\n".join(parts)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(files: list[str]) -> int:
+    """Prints the tables of every file."""
+    if not files or files[0] in ("-h", "--help"):
+        print("usage: python -m rewarm.bench.table FILE.json [FILE.json ...]", file=sys.stderr)
+        return 0 if files else 2
+    for file in files:
+        try:
+            report = json.loads(Path(file).read_text(encoding="utf-8"))
+            text = markdown(report)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"{file}: not a report of `rewarm bench --json`: {type(error).__name__}: {error}", file=sys.stderr)
+            return 1
+        print(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

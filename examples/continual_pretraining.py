@@ -66,7 +66,7 @@ def fresh_model(config, args):
     from transformers import GPTNeoXForCausalLM
 
     torch.manual_seed(args.seed)
-    return GPTNeoXForCausalLM(config).to(args.device)
+    return GPTNeoXForCausalLM(config).float().to(args.device)
 
 
 def small_config(args):
@@ -184,7 +184,7 @@ def train(label: str, model, optimizer, corpus: dict, watched: dict, steps: int,
             point["grad_norm"] = float(optimizer.grad_norm) if done else None
             bad = [name for name, value in point.items() if value is not None and not math.isfinite(value)]
             if bad:
-                raise UsageError(f"{label}: {bad[0]} is not finite after {done} updates; try a smaller --max-lr")
+                raise UsageError(f"{label} run: {bad[0]} is not finite after {done} updates; try a smaller --max-lr")
             evaluations.append(point)
             losses = []
         if done == steps:
@@ -238,7 +238,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         return value
 
     summary, _, details = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=summary, epilog=details, formatter_class=as_written)
     both = {key: f"(default: {FULL[key]}, with --quick {QUICK[key]})" for key in FULL}
     # fmt: off
     add = parser.add_argument
@@ -359,11 +360,11 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
 
     corpora, config, pretrained = prepare(args)
     parameters = sum(p.numel() for p in fresh_model(config, args).parameters())
-    title = f"GPT-NeoX, {parameters:,} parameters, P = {args.max_lr:g}, seed {args.seed}"
+    title = f"{args.model or 'GPT-NeoX'}, {parameters:,} parameters, P = {args.max_lr:g}, seed {args.seed}"
     print(f"model       {args.model or 'GPT-NeoX'}: {config.num_hidden_layers} layers of {config.hidden_size}, "
           f"{parameters:,} parameters, context {args.context}, vocabulary {config.vocab_size:,}")  # fmt: skip
     print(f"training    P = {args.max_lr:g}, minimum {FLOOR * args.max_lr:g}, warm-up {WARMUP:.0%}, {args.batch} x "
-          f"{args.context} tokens an update, seed {args.seed}, {args.threads} CPU thread{'s' * (args.threads > 1)}, {args.device}")  # fmt: skip
+          f"{args.context} tokens an update, seed {args.seed}, {args.device}, CPU threads: {args.threads}")  # fmt: skip
     versions = {"python": platform.python_version(), "torch": torch.__version__, "rewarm": rewarm.__version__}
     versions["transformers"] = transformers.__version__
     results = {
@@ -387,7 +388,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     if args.compare != "no":
         schedule = decaying(args.max_lr, args.steps_upstream or args.steps_compare)
         found = results["agreement"] = agreement(config, corpora["upstream"], schedule, args)
-        print(f"\nlargest difference of training losses, over 5 and {found['steps']} updates")
+        print(f"\nlargest difference of training losses, first {min(5, found['steps'])} and all {found['steps']} updates")
         for key, pair in PAIRS.items():
             print(f"  {' and '.join(pair):32} {found[f'{key}_first5']:.1e}  {found[f'{key}_all']:.1e}")
         print(f"  promised: rewarm and torch within 1e-5 over 5, and over {found['steps']} within 3x torch and "
@@ -404,6 +405,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     sys.stdout.reconfigure(line_buffering=True)  # a log in a file shows how far the run is
     out = Path(args.out)
+    made = not out.exists()
     os.environ.setdefault("RAYON_NUM_THREADS", str(args.threads))  # the tokenizer's threads
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -420,7 +422,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\ncontinual_pretraining: stopped; nothing was written to {out}", file=sys.stderr)
         return 130
     finally:
-        if out.is_dir() and not any(out.iterdir()):
+        if made and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
     print(f"\n{results['seconds']:.0f} s; wrote " + ", ".join(str(out / name) for name in files))
     return 0 if results.get("agreement", {}).get("holds", True) else 1

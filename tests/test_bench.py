@@ -58,6 +58,7 @@ def test_json_holds_what_is_promised(tiny):
         ours = next(o for o in results if (o["variant"], o["arm"]) == (r["ours"], r["arm"]))
         assert r["ratio_to_ours"] == r["median_s"] / ours["median_s"]
         assert r["bytes"] == 32 * r["parameters"]
+        assert r["warm"] == r["in_cache"]
         assert r["floor_s"] == r["bytes"] / header["bandwidth"]["1"]["bar"]
 
 
@@ -158,6 +159,12 @@ def test_variants_take_turns():
     assert {name: s.runs for name, s in found.items()} == {"a": 5, "b": 5, "c": 5}
 
 
+def test_a_warm_run_follows_one_of_its_own():
+    log = []
+    timing.interleave([Counted(name, log) for name in "ab"], budget_s=0.0, max_runs=1, warm=True)
+    assert "".join(log) == "aabbbbaaaabbbbaaaabb"
+
+
 def test_a_deadline_before_five_runs_gives_no_number():
     with pytest.raises(timing.TooBusy):
         timing.interleave([Counted("a", [])], budget_s=9.0, deadline=time.perf_counter() - 1)
@@ -170,7 +177,7 @@ def workload(set_name="sac", dtype="fp32"):
 @pytest.mark.parametrize("dtype", list(adamw.DTYPES))
 @pytest.mark.parametrize("set_name", ["sac", "one_group_each"])
 def test_all_variants_agree(set_name, dtype, monkeypatch):
-    small = adamw.ParameterSet(adamw.one_group_each(30, width=16), own_groups=True)
+    small = adamw.ParameterSet(adamw.one_group_each(30, width=64), own_groups=True)
     monkeypatch.setitem(adamw.SETS, "one_group_each", small)
     work = workload(set_name, dtype)
     loops = [make() for make in work.variants(quick=False).values()]

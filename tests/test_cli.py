@@ -115,9 +115,10 @@ def test_env_lists_what_cannot_run_as_failed(monkeypatch):
         raise RuntimeError(f"{backend} is broken")
 
     monkeypatch.setattr(equality, "one_step", broken)
-    result = CliRunner().invoke(cli.rewarm, ["env"])
+    result = CliRunner().invoke(cli.rewarm, ["env", "--json"])
     assert result.exit_code == 1
-    assert "cpu is broken" in " ".join(result.output.split())
+    assert "RuntimeError: cpu is broken" in [c["detail"] for c in json.loads(result.output)["self_check"]]
+    assert CliRunner().invoke(cli.rewarm, ["env"]).exit_code == 1
 
 
 @pytest.mark.parametrize(

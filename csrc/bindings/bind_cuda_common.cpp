@@ -38,8 +38,8 @@ std::pair<int, std::string> device_count() {
   if (status == cudaSuccess && count > 0) return {count, ""};
   std::string reason = status == cudaSuccess ? "the driver shows no device" : cudaGetErrorString(status);
   cudaGetLastError();
-  return {0, reason + " (CUDA error " + std::to_string(static_cast<int>(status)) + "; newest CUDA of the driver: " + driver_version() +
-                 ", of this build: " + runtime_version() + ")"};
+  return {0, reason + " (CUDA error " + std::to_string(static_cast<int>(status)) +
+                 "; newest CUDA of the driver: " + driver_version() + ", of this build: " + runtime_version() + ")"};
 }
 
 py::dict device_properties(int device) {
@@ -65,7 +65,8 @@ void bind_cuda_common(py::module_& m) {
   m.def("runtime_version", &runtime_version);
   m.def("device_properties", &device_properties, py::arg("device"));
   m.def(
-      "is_capturing", [](uintptr_t stream) { return cuda::is_capturing(reinterpret_cast<cudaStream_t>(stream)); }, py::arg("stream"));
+      "is_capturing", [](uintptr_t stream) { return cuda::is_capturing(reinterpret_cast<cudaStream_t>(stream)); },
+      py::arg("stream"));
 }
 
 }  // namespace rewarm

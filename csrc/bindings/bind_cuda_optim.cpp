@@ -26,22 +26,29 @@ class AdamWCudaPlan {
     return py::array_t<int64_t>(static_cast<py::ssize_t>(bytes.size() / 8), reinterpret_cast<const int64_t*>(bytes.data()));
   }
 
-  void bind(int64_t workspace, int64_t staging, int64_t t, int64_t counters, int64_t scalars, int64_t rows, int64_t host_gradients,
-            int64_t host_configs, const py::object& keep) {
+  void bind(int64_t workspace, int64_t staging, int64_t t, int64_t counters, int64_t scalars, int64_t rows,
+            int64_t host_gradients, int64_t host_configs, const py::object& keep) {
     keep_ = keep;
-    cuda_.bind({at<char>(workspace), at<char>(staging), at<int64_t>(t), {at<int64_t>(counters), at<double>(scalars)},
-                at<const schedule::Segment>(rows), at<const int64_t>(host_gradients), at<const optim::GroupConfig>(host_configs)});
+    cuda_.bind({at<char>(workspace),
+                at<char>(staging),
+                at<int64_t>(t),
+                {at<int64_t>(counters), at<double>(scalars)},
+                at<const schedule::Segment>(rows),
+                at<const int64_t>(host_gradients),
+                at<const optim::GroupConfig>(host_configs)});
   }
 
-  void step(Stream stream, int upload, bool advance, int64_t tokens, int64_t tokens_address, int64_t grad_scale, int64_t found_inf) {
+  void step(Stream stream, int upload, bool advance, int64_t tokens, int64_t tokens_address, int64_t grad_scale,
+            int64_t found_inf) {
     const py::gil_scoped_release release;
     cuda_.step(stream_of(stream), upload, input(advance, tokens, tokens_address, grad_scale, found_inf));
   }
 
-  void record(Stream stream, int64_t gradients, int upload, bool advance, int64_t tokens, int64_t tokens_address, int64_t grad_scale,
-              int64_t found_inf) {
+  void record(Stream stream, int64_t gradients, int upload, bool advance, int64_t tokens, int64_t tokens_address,
+              int64_t grad_scale, int64_t found_inf) {
     const py::gil_scoped_release release;
-    cuda_.record(stream_of(stream), at<int64_t>(gradients), upload, input(advance, tokens, tokens_address, grad_scale, found_inf));
+    cuda_.record(stream_of(stream), at<int64_t>(gradients), upload,
+                 input(advance, tokens, tokens_address, grad_scale, found_inf));
   }
 
   void upload(Stream stream, int what) { cuda_.upload(stream_of(stream), what); }
@@ -52,7 +59,8 @@ class AdamWCudaPlan {
   int64_t n_chunks() const { return cuda_.n_chunks(); }
 
  private:
-  static optim::CudaStepInput input(bool advance, int64_t tokens, int64_t tokens_address, int64_t grad_scale, int64_t found_inf) {
+  static optim::CudaStepInput input(bool advance, int64_t tokens, int64_t tokens_address, int64_t grad_scale,
+                                    int64_t found_inf) {
     return {advance, tokens, at<const int64_t>(tokens_address), at<const float>(grad_scale), at<const float>(found_inf)};
   }
 
@@ -67,7 +75,8 @@ void bind_cuda_optim(py::module_& m) {
   m.attr("UPLOAD_GROUPS") = static_cast<int>(optim::kUploadGroups);
   py::class_<AdamWCudaPlan>(m, "AdamWCudaPlan")
       .def(py::init<const Int64Array&, int64_t, int, double, bool, bool, uint64_t>(), py::arg("entries"), py::arg("n_groups"),
-           py::arg("device"), py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("stochastic_rounding"), py::arg("seed"))
+           py::arg("device"), py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("stochastic_rounding"),
+           py::arg("seed"))
       .def("bind", &AdamWCudaPlan::bind, py::arg("workspace"), py::arg("staging"), py::arg("t"), py::arg("counters"),
            py::arg("scalars"), py::arg("rows"), py::arg("host_gradients"), py::arg("host_configs"), py::arg("keep"))
       .def("step", &AdamWCudaPlan::step, py::arg("stream"), py::arg("upload"), py::arg("advance"), py::arg("tokens"),

@@ -22,14 +22,16 @@ T* at(int64_t address) {
 
 inline optim::Plan make_plan(const Int64Array& entries, int64_t n_groups) {
   if (entries.ndim() != 2 || entries.shape(1) != kEntryColumns)
-    throw Error(ErrorKind::kInvalidArgument, "entries: expected an int64 array of shape [n, " + std::to_string(kEntryColumns) + "]");
+    throw Error(ErrorKind::kInvalidArgument,
+                "entries: expected an int64 array of shape [n, " + std::to_string(kEntryColumns) + "]");
   optim::Plan plan;
   plan.n_groups = n_groups;
   const auto e = entries.unchecked<2>();
   for (pybind11::ssize_t i = 0; i < e.shape(0); ++i)
-    plan.tensors.push_back({at<void>(e(i, kP)), at<void>(e(i, kM)), at<void>(e(i, kV)), at<void>(e(i, kVmax)), at<float>(e(i, kStep)),
-                            e(i, kNumel), static_cast<int32_t>(e(i, kGroup)), static_cast<int32_t>(e(i, kParam)),
-                            static_cast<Dtype>(e(i, kDtype)), static_cast<Dtype>(e(i, kStateDtype))});
+    plan.tensors.push_back({at<void>(e(i, kP)), at<void>(e(i, kM)), at<void>(e(i, kV)), at<void>(e(i, kVmax)),
+                            at<float>(e(i, kStep)), e(i, kNumel), static_cast<int32_t>(e(i, kGroup)),
+                            static_cast<int32_t>(e(i, kParam)), static_cast<Dtype>(e(i, kDtype)),
+                            static_cast<Dtype>(e(i, kStateDtype))});
   plan.build_chunks();
   return plan;
 }

@@ -13,8 +13,8 @@ namespace rewarm::cuda {
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // reported here; the next call starts clean
-  throw Error(ErrorKind::kDevice, std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ", CUDA error " +
-                                      std::to_string(static_cast<int>(status)) + ")");
+  throw Error(ErrorKind::kDevice, std::string(what) + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) +
+                                      ", CUDA error " + std::to_string(static_cast<int>(status)) + ")");
 }
 
 inline bool is_capturing(cudaStream_t stream) {
@@ -37,7 +37,8 @@ class OutsideCapture {
 };
 
 template <class Arguments>
-void launch(void (*kernel)(Arguments), int64_t blocks, int threads, cudaStream_t stream, Arguments arguments, const char* what) {
+void launch(void (*kernel)(Arguments), int64_t blocks, int threads, cudaStream_t stream, Arguments arguments,
+            const char* what) {
   void* list[] = {&arguments};
   check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(static_cast<unsigned>(blocks)),
                          dim3(static_cast<unsigned>(threads)), list, 0, stream),

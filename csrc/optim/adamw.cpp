@@ -48,6 +48,7 @@ bool AdamWCpu::step(const CpuStepInput& input) {
     }
   }
   update_open_.store(false, std::memory_order_relaxed);
+  if (with_norm_ && n == 0) open_update();
   run_parallel(*this, width_);
 
   int64_t* counters = input.control.counters;
@@ -63,19 +64,12 @@ bool AdamWCpu::step(const CpuStepInput& input) {
 void AdamWCpu::work(int slot) {
   if (with_norm_) {
     run_phase(kNorm, slot);
-    if (slot == 0) {
-      wait_for(kNorm);
-      finish_norm();
-      if (!skip_) prepare_update();
-      update_open_.store(true, std::memory_order_release);
-    } else {
-      Backoff backoff;
-      while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
-    }
+    Backoff backoff;
+    while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
     if (skip_) return;
   }
   run_phase(kUpdate, slot);
-  if (slot == 0) wait_for(kUpdate);
+  if (slot == 0) wait_for_update();
 }
 
 // A slot starts with its own contiguous range, so that its update finds in its core's cache what its norm left there (the
@@ -94,15 +88,22 @@ void AdamWCpu::run_phase(Phase phase, int slot) {
       } else {
         update_chunk(first + range.end - 1 - i);
       }
-      done_[phase].fetch_add(1, std::memory_order_acq_rel);
+      // Whoever finishes the last chunk of the norm prepares the update: on a busy machine it need not be the caller.
+      if (done_[phase].fetch_add(1, std::memory_order_acq_rel) + 1 == n && phase == kNorm) open_update();
     }
   }
 }
 
-void AdamWCpu::wait_for(Phase phase) const {
+void AdamWCpu::open_update() {
+  finish_norm();
+  if (!skip_) prepare_update();
+  update_open_.store(true, std::memory_order_release);
+}
+
+void AdamWCpu::wait_for_update() const {
   const int64_t all = static_cast<int64_t>(plan_.chunks.size());
   Backoff backoff;
-  while (done_[phase].load(std::memory_order_acquire) != all) backoff.wait();
+  while (done_[kUpdate].load(std::memory_order_acquire) != all) backoff.wait();
 }
 
 void AdamWCpu::norm_chunk(int64_t i) {

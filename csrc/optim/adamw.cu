@@ -3,12 +3,11 @@
 // Two launches: the last block of the norm kernel adds the partial sums, decides about clip and skip, folds the scalars of
 // every tensor and advances the counters; the update kernel only reads. One launch: each block folds for itself from counters
 // that stand still, and the last block advances them.
-#include "optim/adamw_cuda.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "common/launch.cuh"
+#include "optim/adamw_cuda.h"
 #include "optim/adamw_kernels.cuh"
 
 namespace rewarm::optim {
@@ -22,8 +21,8 @@ enum Format { kFloat32, kBfloat16, kBfloat16Wide, kFloat16Wide, kMixed };
 // Resident blocks a multiprocessor that registers are kept down for; not yet measured.
 template <int kFormat>
 constexpr int kUpdateBlocks = kFormat == kMixed ? 2 : 4;
-constexpr int64_t kNormWaves = 1;     // grid as a multiple of the resident blocks; not yet measured
-constexpr int64_t kUpdateWaves = 1;   // likewise
+constexpr int64_t kNormWaves = 1;                               // grid as a multiple of the resident blocks; not yet measured
+constexpr int64_t kUpdateWaves = 1;                             // likewise
 constexpr int64_t kSmallestChunk = 2048, kChunksWanted = 2048;  // likewise
 
 __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ StepArguments a) {
@@ -48,7 +47,8 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ St
 }
 
 template <Format kFormat, bool kStochastic>
-__device__ __forceinline__ void update_by_format(const StepArguments& a, const Chunk& c, void* g, const Scalars& s, uint32_t t) {
+__device__ __forceinline__ void update_by_format(const StepArguments& a, const Chunk& c, void* g, const Scalars& s,
+                                                 uint32_t t) {
   using device::update_chunk;
   const TensorEntry& e = a.entries[c.tensor];
   const device::Rounding r = {static_cast<uint32_t>(a.options.seed), static_cast<uint32_t>(a.options.seed >> 32), t,
@@ -155,7 +155,8 @@ Format format_of(const TensorEntry& e) {
   return kFloat16Wide;
 }
 
-// Small sets in small chunks, so that every multiprocessor gets some. Depends on the plan alone, and so do the bits of the norm.
+// Small sets in small chunks, so that every multiprocessor gets some. Depends on the plan alone, and so do the bits of the
+// norm.
 int64_t chunk_elements(int64_t total) {
   int64_t chunk = kChunkElements;
   while (chunk > kSmallestChunk && total / chunk < kChunksWanted) chunk /= 2;
@@ -316,7 +317,8 @@ void AdamWCuda::record(cudaStream_t stream, int64_t* gradients, int what, const 
     const char* text = "copying the tables of AdamW beside a capture";
     cuda::check(cudaMemcpyAsync(gradients, staged + split, 8 * plan_.tensors.size(), cudaMemcpyHostToDevice, beside_), text);
     if (what & kUploadGroups)
-      cuda::check(cudaMemcpyAsync(buffers_.workspace + layout_.configs, staged, static_cast<size_t>(split), cudaMemcpyHostToDevice, beside_),
+      cuda::check(cudaMemcpyAsync(buffers_.workspace + layout_.configs, staged, static_cast<size_t>(split),
+                                  cudaMemcpyHostToDevice, beside_),
                   text);
     cuda::check(cudaStreamSynchronize(beside_), text);
   }

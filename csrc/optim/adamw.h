@@ -4,7 +4,7 @@
 //   m <- m + (1 - beta1) (g - m)            v <- v + (1 - beta2) (g^2 - v)
 //   theta <- theta - [ lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps sqrt(1 - beta2^t)) + lr wd theta ]
 // which is torch.optim.AdamW with both bias corrections folded into two scalars, and the weight decay subtracted together with
-// the step, so that theta is rounded once. The Triton twin is python/rewarm/optim/adamw_triton.py.
+// the step, so that theta is rounded once. The Triton twin is python/rewarm/optim/adamw_math_triton.py.
 #pragma once
 
 #include <cmath>

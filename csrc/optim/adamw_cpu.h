@@ -39,7 +39,8 @@ class AdamWCpu final : private ParallelJob {
 
   void work(int slot) override;
   void run_phase(Phase phase, int slot);
-  void wait_for(Phase phase) const;
+  void wait_for_update() const;
+  void open_update();
   void norm_chunk(int64_t i);
   void update_chunk(int64_t i);
   void finish_norm();

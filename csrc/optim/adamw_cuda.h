@@ -13,21 +13,21 @@ namespace rewarm::optim {
 
 // The argument of both kernels. Everything behind a pointer lies on the device, so that a captured launch stays current.
 struct StepArguments {
-  const TensorEntry* entries;      // [n_tensors]
-  const Chunk* chunks;             // [n_chunks]
-  const int64_t* gradients;        // [n_tensors] addresses, 0 = no gradient
-  const GroupConfig* configs;      // [n_groups]
-  const schedule::Segment* rows;   // [n_groups][kScheduledValues][kSegmentsPerSchedule]
+  const TensorEntry* entries;     // [n_tensors]
+  const Chunk* chunks;            // [n_chunks]
+  const int64_t* gradients;       // [n_tensors] addresses, 0 = no gradient
+  const GroupConfig* configs;     // [n_groups]
+  const schedule::Segment* rows;  // [n_groups][kScheduledValues][kSegmentsPerSchedule]
   Control control;
-  int64_t* t;                      // [n_tensors] updates applied to each parameter
-  double* partials;                // [n_chunks] sums of squares
-  Scalars* folded;                 // [n_tensors] for the update kernel
-  Hyper* hypers;                   // [n_groups] scratch of the last block
-  uint32_t* ticket;                // [1] blocks that have arrived; 0 between launches
-  int32_t* skip;                   // [1] the norm kernel's verdict
-  const float* loss_scale;         // [1] or null
-  const float* found_inf;          // [1] or null: not 0 skips the update
-  const int64_t* tokens;           // [1] or null: options.tokens
+  int64_t* t;               // [n_tensors] updates applied to each parameter
+  double* partials;         // [n_chunks] sums of squares
+  Scalars* folded;          // [n_tensors] for the update kernel
+  Hyper* hypers;            // [n_groups] scratch of the last block
+  uint32_t* ticket;         // [1] blocks that have arrived; 0 between launches
+  int32_t* skip;            // [1] the norm kernel's verdict
+  const float* loss_scale;  // [1] or null
+  const float* found_inf;   // [1] or null: not 0 skips the update
+  const int64_t* tokens;    // [1] or null: options.tokens
   int64_t n_tensors, n_chunks, n_groups;
   StepOptions options;
 };
@@ -45,13 +45,13 @@ struct CudaStepInput {
 
 // Addresses that stay for the life of the plan.
 struct CudaBuffers {
-  char* workspace;          // device, workspace_bytes(), 16-byte aligned; begins with image()
-  char* staging;            // pinned host memory, staging_bytes()
-  int64_t* t;               // device [n_tensors]
-  Control control;          // device
-  const schedule::Segment* rows;       // device
-  const int64_t* host_gradients;       // [n_tensors]
-  const GroupConfig* host_configs;     // [n_groups]
+  char* workspace;                  // device, workspace_bytes(), 16-byte aligned; begins with image()
+  char* staging;                    // pinned host memory, staging_bytes()
+  int64_t* t;                       // device [n_tensors]
+  Control control;                  // device
+  const schedule::Segment* rows;    // device
+  const int64_t* host_gradients;    // [n_tensors]
+  const GroupConfig* host_configs;  // [n_groups]
 };
 
 class AdamWCuda {

@@ -15,8 +15,8 @@
 
 namespace rewarm::optim::device {
 
-constexpr int kBlock = 256;     // threads a block; not yet measured
-constexpr int kNormLoads = 4;   // 16-byte loads a thread issues before it uses the first; not yet measured
+constexpr int kBlock = 256;    // threads a block; not yet measured
+constexpr int kNormLoads = 4;  // 16-byte loads a thread issues before it uses the first; not yet measured
 constexpr int kWarps = kBlock / 32;
 
 struct alignas(16) Words {
@@ -243,7 +243,9 @@ __device__ __forceinline__ Philox4 random_block(const Rounding& r, uint64_t bloc
   return philox4x32_10({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), r.t, r.ordinal}}, r.key0, r.key1);
 }
 
-__device__ __forceinline__ uint32_t random16(const Philox4& words, int j) { return (words.x[j / 2] >> (16 * (j % 2))) & 0xffffu; }
+__device__ __forceinline__ uint32_t random16(const Philox4& words, int j) {
+  return (words.x[j / 2] >> (16 * (j % 2))) & 0xffffu;
+}
 
 // P: storage of parameter and gradient, M: storage of the moments.
 template <class P, class M, bool kStochastic>
@@ -348,9 +350,10 @@ struct ChunkUpdate {
 };
 
 template <class P, class M, bool kStochastic>
-__device__ __forceinline__ void update_chunk(const TensorEntry& e, const Chunk& c, void* g, const Scalars& s, const Rounding& r) {
-  const ChunkUpdate<P, M, kStochastic> update = {at<P>(e.p, c.begin), at<P>(g, c.begin), at<M>(e.m, c.begin),
-                                                 at<M>(e.v, c.begin), c.begin, c.count, s, r};
+__device__ __forceinline__ void update_chunk(const TensorEntry& e, const Chunk& c, void* g, const Scalars& s,
+                                             const Rounding& r) {
+  const ChunkUpdate<P, M, kStochastic> update = {
+      at<P>(e.p, c.begin), at<P>(g, c.begin), at<M>(e.m, c.begin), at<M>(e.v, c.begin), c.begin, c.count, s, r};
   update.run();
 }
 

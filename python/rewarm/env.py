@@ -97,10 +97,9 @@ def _gpus(module: Any) -> list[dict[str, Any]]:
     elif version_of("torch") is not None:
         import torch
 
-        seen = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-        found = [
-            {"name": p.name, "compute_capability": f"{p.major}.{p.minor}", "memory_bytes": p.total_memory} for p in seen
-        ]
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        seen = [torch.cuda.get_device_properties(index) for index in range(count)]
+        found = [{"name": p.name, "compute_capability": f"{p.major}.{p.minor}", "memory_bytes": p.total_memory} for p in seen]
     else:
         found = []
     for gpu in found:

@@ -17,9 +17,7 @@ PROGRAM = Path(__file__).parents[2] / "examples" / "continual_pretraining.py"
 ARMS = ["constant", "rewarm_P", "rewarm_2P", "scratch"]
 TINY = {"steps-upstream": 20, "steps-downstream": 12, "steps-compare": 6, "batch": 4, "eval-windows": 8, "vocab": 300}
 TINY |= {"width": 32, "layers": 1, "threads": 1, "seed": 3}
-MISSING = [
-    name for name in ("torch", "transformers", "tokenizers", "tqdm", "matplotlib") if not importlib.util.find_spec(name)
-]
+MISSING = [name for name in ("torch", "transformers", "tokenizers", "tqdm", "matplotlib") if not importlib.util.find_spec(name)]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the example needs {', '.join(MISSING)}: rewarm[examples]")
 
@@ -127,18 +125,12 @@ def test_ctrl_c_leaves_nothing(text, tmp_path):
     assert not out.exists()
 
 
-def test_a_missing_folder_ends_the_run_before_it_starts(tmp_path):
-    process = run(tmp_path / "out", "--upstream", "/no/such/folder")
-    assert process.returncode == 2
-    assert "no such file or folder: '/no/such/folder'" in process.stderr and "Traceback" not in process.stderr
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_model_that_cannot_be_had_says_what_is_accepted(tmp_path):
     process = run(tmp_path / "out", "--model", "no/such-model")
     assert process.returncode == 2
     assert "--model no/such-model: " in process.stderr and "Traceback" not in process.stderr
     assert "Without --model a small one is trained" in process.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -164,7 +156,9 @@ def test_arguments_are_checked(program, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_too_little_text_is_refused(program, tmp_path):
+def test_missing_or_too_little_text_is_refused(program, tmp_path):
+    with pytest.raises(program.UsageError, match="no such file or folder: '/no/such/folder'"):
+        program.load_corpus("upstream", ["/no/such/folder"], None, 10**6)
     with pytest.raises(program.UsageError, match="upstream corpus: 0 texts with 0 bytes"):
         program.load_corpus("upstream", [str(tmp_path)], None, 10**6)
     for name in "ab":

@@ -229,6 +229,7 @@ class AdamWWorkload:
             budget_s=conditions.budget_s * share,
             max_runs=conditions.max_runs,
             deadline=conditions.deadline,
+            warm=conditions.warm(self.working_set),
             synchronize=torch.cuda.synchronize if self.setting.device.type == "cuda" else nothing,
         )
         for loop in loops:
@@ -299,4 +300,6 @@ def workloads(
             wanted = dtypes or (parameters.quick if quick and not sets else _ALL)
             if dtype in wanted and not (busy and not dtypes and dtype != "fp32"):
                 chosen.append(AdamWWorkload(name, dtype, device))
+    if quick:  # should the time run out, every size has been seen once
+        chosen.sort(key=lambda workload: list(DTYPES).index(workload.dtype))
     return list(chosen)

@@ -40,6 +40,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: a GPU that rewarm can step, else the CPU.")
 @click.option("--pin/--no-pin", default=True, help="Bind to as many processors as there are threads (default) or do not.")
 @click.option("--busy", is_flag=True, help="Instead: ours and torch fused beside one busy loop on every processor used.")
+@click.option("--cold", is_flag=True, help="Time every run after those of the other variants, in small workloads too.")
 @click.option("--rounds", type=click.IntRange(min=5), default=500, show_default=True, help="Runs of each variant at most.")
 @click.option("--buffer-gib", type=click.FloatRange(min=0.001), default=1.0, show_default=True, help="For the bandwidth.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write header and results.")
@@ -52,6 +53,7 @@ def bench(
     device: str | None,
     pin: bool,
     busy: bool,
+    cold: bool,
     rounds: int,
     buffer_gib: float,
     json_file: Path | None,
@@ -59,14 +61,15 @@ def bench(
     """Time the fused steps against their peers and the memory floor.
 
     Variants run interleaved in one process, after their results were found equal. Gradients lie at the same addresses
-    in every step (stable) or at new ones (fresh). Tables for a README: python -m rewarm.bench.table FILE.json
+    in every step (stable) or at new ones (fresh). Where the working set fits into the last cache, an untimed run of the
+    same variant precedes each timed one. Tables for a README: python -m rewarm.bench.table FILE.json
     """
     if importlib.util.find_spec("torch") is None:
         raise BackendUnavailable('rewarm bench: torch is not installed: pip install "rewarm[torch]"')
     from rewarm.bench import run
 
     named = {"--only": only, "--sets": sets, "--dtypes": dtypes, "--threads": threads}
-    flags = {"--quick": quick, "--busy": busy, "--no-pin": not pin}
+    flags = {"--quick": quick, "--busy": busy, "--cold": cold, "--no-pin": not pin}
     command = ["rewarm", "bench", *(flag for flag, given in flags.items() if given)]
     command += [f"{option} {','.join(map(str, values))}" for option, values in named.items() if values]
     command += [f"--device {device}"] if device else []
@@ -82,6 +85,7 @@ def bench(
             device=device,
             pin=pin,
             busy=busy,
+            cold=cold,
             rounds=rounds,
             buffer_bytes=int(buffer_gib * 2**30) // 64 * 64,
             json_file=json_file,

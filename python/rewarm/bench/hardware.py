@@ -125,6 +125,6 @@ def header(device: torch.device, command: list[str]) -> dict[str, Any]:
         "overrides": overrides(),
         "device": device.type,
         "load_average": load_average(),
-        "caches": "each variant finds them as the variants between its runs left them",
+        "caches": "warm results: a timed run follows an untimed one of the same variant; others follow the other variants",
     }
     return tidy(found)  # type: ignore[no-any-return]

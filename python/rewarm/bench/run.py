@@ -41,6 +41,7 @@ class Options:
     device: str | None = None
     pin: bool = True
     busy: bool = False
+    cold: bool = False
     rounds: int = 500
     buffer_bytes: int = 2**30
     json_file: Path | None = None
@@ -117,6 +118,7 @@ def run(options: Options) -> dict[str, Any]:
                     budget_s=QUICK_BUDGET if options.quick else BUDGET,
                     max_runs=options.rounds,
                     deadline=started + QUICK_DEADLINE if options.quick else float("inf"),
+                    cold=options.cold,
                     quick=options.quick,
                     busy_cpus=tuple((header["pinned_cpus"] or before)[: max(counts)]),
                 )

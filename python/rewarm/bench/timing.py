@@ -72,6 +72,7 @@ def interleave(
     budget_s: float,
     max_runs: int = 500,
     deadline: float = float("inf"),
+    warm: bool = False,
     synchronize: Callable[[], None] = nothing,
 ) -> dict[str, Statistics]:
     """Times the variants against each other.
@@ -81,6 +82,8 @@ def interleave(
         budget_s: No new round is begun after so many seconds, preparation included, once there are `MIN_RUNS`.
         max_runs: Rounds at most; at least `MIN_RUNS` are run.
         deadline: ``time.perf_counter()`` after which to give up.
+        warm: Let an untimed run of the same variant precede each timed one, so that its data, not that of the other variants,
+            are in the caches and its threads, not theirs, are awake.
         synchronize: Waits for the device, inside the timed span.
 
     Returns:
@@ -106,8 +109,11 @@ def interleave(
                 raise TooBusy
             for i in range(len(variants)):
                 variant = variants[(i + round_index) % len(variants)]
-                variant.prepare()
                 run = variant.run
+                if warm:
+                    variant.prepare()
+                    run()
+                variant.prepare()
                 synchronize()
                 begin = clock()
                 run()

@@ -28,6 +28,7 @@ class Conditions:
         budget_s: For the main arm of one workload; other arms get half.
         max_runs: Of one variant.
         deadline: ``time.perf_counter()`` after which no further workload starts.
+        cold: No untimed run before a timed one, in no workload.
         quick: Leave out the slow peers of the large workloads.
         busy_cpus: Where the contended arm puts its loops.
     """
@@ -39,8 +40,13 @@ class Conditions:
     budget_s: float
     max_runs: int
     deadline: float
+    cold: bool
     quick: bool
     busy_cpus: tuple[int, ...]
+
+    def warm(self, working_set: int) -> bool:
+        """Whether an untimed run comes before each timed one: where a training loop of this size would stay in cache."""
+        return not self.cold and working_set <= self.cache_bytes
 
     def tick(self) -> None:
         """Raises TooBusy past the deadline: called between steps that are not timed."""
@@ -98,6 +104,7 @@ def records(
             "bytes": moved_bytes,
             "floor_s": moved_bytes / conditions.bandwidth,
             "in_cache": working_set <= conditions.cache_bytes,
+            "warm": conditions.warm(working_set),
             "ratio_to_ours": found.median / statistics[ours[name]].median,
             "ours": ours[name],
             **facts,

@@ -90,6 +90,7 @@ class CudaStepper:
     def __call__(
         self, gradients: list[Tensor | None] | None, tokens: int | Tensor, grad_scale: Tensor | None, found_inf: Tensor | None
     ) -> int:
+        """One update; see `Stepper`."""
         if self.current_device() == self.index:
             return self._step(gradients, tokens, grad_scale, found_inf)
         with torch.cuda.device(self.index):
@@ -205,8 +206,8 @@ def _token_arguments(tokens: int | Tensor, device: torch.device) -> tuple[int, i
         return tokens, 0
     if tokens.dtype is not torch.int64 or tokens.numel() != 1 or tokens.device != device:
         raise InvalidArgument(
-            f"AdamW: step: tokens: expected an int, or a torch.int64 tensor of one element on {device}, got {tokens.dtype} of shape "
-            f"{tuple(tokens.shape)} on {tokens.device}"
+            f"AdamW: step: tokens: expected an int, or a torch.int64 tensor of one element on {device}, got {tokens.dtype} of "
+            f"shape {tuple(tokens.shape)} on {tokens.device}"
         )
     return 0, tokens.data_ptr()
 

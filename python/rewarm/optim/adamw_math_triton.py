@@ -55,10 +55,10 @@ def bfloat16_by_bits(x):
 @triton.jit
 def stored(x, DTYPE: tl.constexpr, BY_BITS: tl.constexpr):
     """The float32 `x` in a storage format, to nearest, ties to even."""
-    if tl.bfloat16 == DTYPE and BY_BITS:  # noqa: SIM108  (only one side is compiled)
-        y = bfloat16_by_bits(x)
-    else:
-        y = x.to(DTYPE)
+    y = x.to(DTYPE)
+    if BY_BITS:  # noqa: SIM102  (constants are tested one by one)
+        if DTYPE == tl.bfloat16:  # noqa: SIM300
+            y = bfloat16_by_bits(x)
     return y
 
 

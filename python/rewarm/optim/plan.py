@@ -143,7 +143,7 @@ class Plan:
             moments = self._checked_moments(where, p, state, amsgrad)
             step = state["step"]
             if step.device != opt.step_device or step.dtype is not torch.float32:
-                # Put in from outside, by torch's own form with capturable=False for one: the backend writes through its address.
+                # Put in from outside; the backend writes through its address.
                 step = state["step"] = step.to(opt.step_device, torch.float32)
             count = int(step.item())
             exact = known_t.get(id(p))
@@ -226,9 +226,7 @@ class Plan:
             hook()
 
     def groups_changed(self) -> None:
-        """After schedules were swapped: backends with a device copy of the group table send it at once, because a captured
-        graph reads it without another call.
-        """
+        """After schedules were swapped: a captured graph reads the group table without another call, so it is sent at once."""
         hook = getattr(self.step, "groups_changed", None)
         if hook is not None:
             hook()

@@ -77,7 +77,7 @@ def test_env_as_json_names_every_backend():
     assert report["backends"]["AdamW"]["cpu"]["chosen"] == "cpu"
     assert {("cpu", "cpu"), ("cpu", "reference")} <= {(c["device"], c["backend"]) for c in report["self_check"]}
     assert all(c["ok"] and 0.0 < c["error_over_bound"] <= 1.0 for c in report["self_check"])
-    assert report["processor"]["isa"]["best"] in ("baseline", "avx2", "avx512")
+    assert report["processor"]["isa"]["best"] in ("baseline", "avx2", "avx512", "avx512_bf16")
     assert report["cuda"]["reason"] and report["versions"]["rewarm"]
     home = os.path.expanduser("~")
     assert len(home) <= 1 or home + "/" not in result.output
@@ -101,7 +101,7 @@ def test_env_without_torch(monkeypatch):
 def test_env_reports_an_isa_that_cannot_be_used():
     done = run_python("-m", "rewarm", "env", "--json", REWARM_ISA="mmx")
     report = json.loads(done.stdout)
-    assert "expected baseline, avx2 or avx512" in report["processor"]["isa"]["used"]
+    assert "expected baseline, avx2, avx512 or avx512_bf16" in report["processor"]["isa"]["used"]
     assert report["overrides"]["REWARM_ISA"] == "mmx"
     failed = {c["backend"]: c for c in report["self_check"] if not c["ok"]}
     assert "REWARM_ISA" in failed["cpu"]["detail"]

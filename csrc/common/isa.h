@@ -1,4 +1,4 @@
-// Which instruction set the CPU kernels run with: chosen once at run time, forced by REWARM_ISA=baseline|avx2|avx512.
+// Which instruction set the CPU kernels run with: chosen once at run time, forced by REWARM_ISA=baseline|avx2|avx512|avx512_bf16.
 #pragma once
 
 #include <cstdlib>
@@ -9,10 +9,11 @@
 
 namespace rewarm {
 
-enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
 
 inline const char* isa_name(Isa isa) {
-  return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
+  constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+  return kNames[static_cast<int>(isa)];
 }
 
 // The best level that this build holds and this processor runs.
@@ -22,7 +23,7 @@ inline Isa best_isa() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (avx2 && avx512) return Isa::kAvx512;
+  if (avx2 && avx512) return __builtin_cpu_supports("avx512bf16") ? Isa::kAvx512Bf16 : Isa::kAvx512;
   if (avx2) return Isa::kAvx2;
 #endif
   return Isa::kBaseline;
@@ -33,7 +34,7 @@ inline Isa choose_isa() {
   const char* forced = std::getenv("REWARM_ISA");
   const Isa best = best_isa();
   if (forced == nullptr || *forced == '\0') return best;
-  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (std::strcmp(forced, isa_name(isa)) != 0) continue;
     if (isa > best)
       throw Error(ErrorKind::kInvalidArgument, std::string("REWARM_ISA=") + forced + ": this processor and build run at most " +
@@ -41,7 +42,7 @@ inline Isa choose_isa() {
     return isa;
   }
   throw Error(ErrorKind::kInvalidArgument,
-              std::string("REWARM_ISA: expected baseline, avx2 or avx512, got \"") + forced + "\"");
+              std::string("REWARM_ISA: expected baseline, avx2, avx512 or avx512_bf16, got \"") + forced + "\"");
 }
 
 inline Isa active_isa() {

@@ -12,6 +12,7 @@ namespace {
 const Kernels& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(REWARM_X86)
+    case Isa::kAvx512Bf16: return kAvx512Bf16Kernels;
     case Isa::kAvx512: return kAvx512Kernels;
     case Isa::kAvx2: return kAvx2Kernels;
 #endif

@@ -18,9 +18,11 @@ using device::kBlock;
 // Which storage a plan holds; kMixed looks it up for every chunk.
 enum Format { kFloat32, kBfloat16, kBfloat16Wide, kFloat16Wide, kMixed };
 
-// Resident blocks a multiprocessor that registers are kept down for; not yet measured.
+// Resident blocks a multiprocessor that registers are kept down for, with hardly a spill; not yet measured.
 template <int kFormat>
-constexpr int kUpdateBlocks = kFormat == kMixed ? 2 : 4;
+constexpr int kUpdateBlocks = kFormat == kMixed     ? 2
+                              : kFormat == kFloat32 ? 3
+                                                    : 4;
 constexpr int64_t kNormWaves = 1;                               // grid as a multiple of the resident blocks; not yet measured
 constexpr int64_t kUpdateWaves = 1;                             // likewise
 constexpr int64_t kSmallestChunk = 2048, kChunksWanted = 2048;  // likewise

@@ -35,5 +35,6 @@ struct Kernels {
 extern const Kernels kBaselineKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512Bf16Kernels;
 
 }  // namespace rewarm::optim

@@ -230,7 +230,7 @@ print(core.isa(), digest.hexdigest())
 def test_every_instruction_set_gives_the_same_bits():
     from rewarm._native import core
 
-    levels = ["baseline", "avx2", "avx512"]
+    levels = ["baseline", "avx2", "avx512", "avx512_bf16"]
     levels = levels[: levels.index(core.best_isa()) + 1]
     seen = {}
     for level in levels:
@@ -255,7 +255,7 @@ def test_an_unknown_isa_is_refused_by_name():
         check=False,
     )
     assert out.returncode != 0
-    assert 'expected baseline, avx2 or avx512, got "sse9"' in out.stderr
+    assert 'expected baseline, avx2, avx512 or avx512_bf16, got "sse9"' in out.stderr
 
 
 def every_16_bit(dtype):

@@ -20,25 +20,35 @@ double sum_squares(const void* data, int64_t n) {
   return sum.total();
 }
 
-// 16 random bits for each of 128 elements: 16 Philox blocks of 8 (common/philox.h), Words::kLanes at a time, in element order.
+// 16 random bits for each of kTile elements: Philox blocks of 8 (common/philox.h), Words::kLanes at a time, in element order.
+// Two independent sets at once: one alone would wait for its own multiplications.
+constexpr int kTile = 256;
+
 inline void random_tile(const UpdateArgs& a, int64_t first_block, uint16_t* out) {
-  for (int j = 0; j < 16; j += Words::kLanes) {
-    Words x0 = Words::count_from(static_cast<uint32_t>(first_block + j));
-    Words x1(static_cast<uint32_t>(static_cast<uint64_t>(first_block) >> 32));
-    Words x2(a.rounding_t), x3(a.rounding_ordinal);
+  constexpr int kSets = 2;
+  for (int j = 0; j < kTile / 8; j += kSets * Words::kLanes) {
+    Words x0[kSets], x1[kSets], x2[kSets], x3[kSets];
+    for (int k = 0; k < kSets; ++k) {
+      x0[k] = Words::count_from(static_cast<uint32_t>(first_block + j + k * Words::kLanes));
+      x1[k] = Words(static_cast<uint32_t>(static_cast<uint64_t>(first_block) >> 32));
+      x2[k] = Words(a.rounding_t);
+      x3[k] = Words(a.rounding_ordinal);
+    }
     uint32_t key0 = a.key0, key1 = a.key1;
     for (int round = 0; round < 10; ++round) {
-      Words left_high, left_low, right_high, right_low;
-      multiply(x0, 0xD2511F53u, &left_high, &left_low);
-      multiply(x2, 0xCD9E8D57u, &right_high, &right_low);
-      x0 = right_high ^ x1 ^ Words(key0);
-      x1 = right_low;
-      x2 = left_high ^ x3 ^ Words(key1);
-      x3 = left_low;
+      for (int k = 0; k < kSets; ++k) {
+        Words left_high, left_low, right_high, right_low;
+        multiply(x0[k], 0xD2511F53u, &left_high, &left_low);
+        multiply(x2[k], 0xCD9E8D57u, &right_high, &right_low);
+        x0[k] = right_high ^ x1[k] ^ Words(key0);
+        x1[k] = right_low;
+        x2[k] = left_high ^ x3[k] ^ Words(key1);
+        x3[k] = left_low;
+      }
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
-    store_blocks(out + 8 * j, x0, x1, x2, x3);
+    for (int k = 0; k < kSets; ++k) store_blocks(out + 8 * (j + k * Words::kLanes), x0[k], x1[k], x2[k], x3[k]);
   }
 }
 
@@ -66,15 +76,15 @@ void update_chunk(const UpdateArgs& a) {
   M* x = static_cast<M*>(a.vmax);
   const Scalars s = a.scalars;
   constexpr int kW = Vec::kWidth;
-  alignas(64) uint16_t random[128];
+  alignas(64) uint16_t random[kTile];
   int64_t i = 0;
   for (; i + kW <= a.n; i += kW) {
-    if (kStochastic && i % 128 == 0) random_tile(a, (a.begin + i) / 8, random);
-    update_vector<P, M, kAmsgrad, kStochastic>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % 128);
+    if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
+    update_vector<P, M, kAmsgrad, kStochastic>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % kTile);
   }
   if (i < a.n) {
     // The last few elements go through a full vector in a buffer: the same operations, the same bits.
-    if (kStochastic && i % 128 == 0) random_tile(a, (a.begin + i) / 8, random);
+    if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
     P pb[kW] = {}, gb[kW] = {};
     M mb[kW] = {}, vb[kW] = {}, xb[kW] = {};
     const int64_t left = a.n - i;
@@ -82,7 +92,7 @@ void update_chunk(const UpdateArgs& a) {
       pb[j] = p[i + j], gb[j] = g[i + j], mb[j] = m[i + j], vb[j] = v[i + j];
       if (kAmsgrad) xb[j] = x[i + j];
     }
-    update_vector<P, M, kAmsgrad, kStochastic>(s, pb, gb, mb, vb, xb, random + i % 128);
+    update_vector<P, M, kAmsgrad, kStochastic>(s, pb, gb, mb, vb, xb, random + i % kTile);
     for (int64_t j = 0; j < left; ++j) {
       p[i + j] = pb[j], m[i + j] = mb[j], v[i + j] = vb[j];
       if (kAmsgrad) x[i + j] = xb[j];

@@ -17,7 +17,7 @@ struct UpdateArgs {
   void* v;        // [n]
   void* vmax;     // [n] or null
   int64_t n;
-  int64_t begin;  // index of the first element within its tensor, a multiple of 128
+  int64_t begin;  // index of the first element within its tensor, a multiple of 256
   Scalars scalars;
   uint32_t key0, key1;        // stochastic rounding: the seed,
   uint32_t rounding_t;        // t of this parameter,

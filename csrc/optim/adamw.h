@@ -60,34 +60,39 @@ REWARM_HD Scalars fold(const Hyper& h, const BiasCorrection& c, double grad_fact
 // Scalar overloads of the vector operations; SIMD types bring their own (optim/simd_*.h). fma rounds once.
 REWARM_HD float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 REWARM_HD float square_root(float a) { return sqrtf(a); }
-REWARM_HD float smaller(float a, float b) { return a < b ? a : b; }  // b when either is NaN
-REWARM_HD float larger(float a, float b) { return a > b ? a : b; }   // b when either is NaN
+REWARM_HD float fused_multiply_subtract(float a, float b, float c) { return fmaf(a, b, -c); }
 REWARM_HD float larger_or_nan(float a, float b) { return (a > b || a != a) ? a : b; }
+// The largest finite number in place of an infinity, with its sign. What becomes of NaN does not matter.
+REWARM_HD float finite(float a) {
+  constexpr float kMaxFloat = 3.402823466e+38f;
+  const float below = a < kMaxFloat ? a : kMaxFloat;
+  return below > -kMaxFloat ? below : -kMaxFloat;
+}
 
-constexpr float kMaxFloat = 3.402823466e+38f;
+// Whether the common form below will do: no L2 term, and averages so slow that their differences do not cancel.
+REWARM_HD bool is_common(const Scalars& s) { return s.l2 == 0.0f && s.beta1 >= 0.5f && s.beta2 >= 0.5f; }
 
-// One element (or one vector of elements); returns the new theta. The two `smaller`/`larger` guards only matter beyond the
-// finite range: an infinite v stays infinite and an infinite theta stays what it is, as in torch, where inf - inf would make
-// NaN. Below 0.5 a beta takes the form that does not cancel (torch's lerp does the same).
-template <bool kAmsgrad, class V>
+// One element (or one vector of elements); returns the new theta. `finite` only matters beyond the finite range: an infinite v
+// stays infinite and an infinite theta stays what it is, as in torch, where inf - inf would make NaN. Below 0.5 a beta takes
+// the form that does not cancel (torch's lerp does the same). kCommon: is_common(s) holds, which spares loops the branches.
+template <bool kAmsgrad, bool kCommon, class V>
 REWARM_HD V adamw_element(const Scalars& s, V p, V g, V& m, V& v, V& vmax) {
   g = g * V(s.grad_scale);
-  if (s.l2 != 0.0f) g = fused_multiply_add(V(s.l2), p, g);
-  if (s.beta1 < 0.5f) {
+  if (!kCommon && s.l2 != 0.0f) g = fused_multiply_add(V(s.l2), p, g);
+  if (!kCommon && s.beta1 < 0.5f) {
     m = fused_multiply_add(V(-s.beta1), g - m, g);
   } else {
     m = fused_multiply_add(V(s.one_minus_beta1), g - m, m);
   }
-  if (s.beta2 < 0.5f) {
+  if (!kCommon && s.beta2 < 0.5f) {
     v = fused_multiply_add(V(s.beta2), v, V(s.one_minus_beta2) * g * g);
   } else {
-    v = fused_multiply_add(V(s.one_minus_beta2), fused_multiply_add(g, g, V(0.0f) - smaller(v, V(kMaxFloat))), v);
+    v = fused_multiply_add(V(s.one_minus_beta2), fused_multiply_subtract(g, g, finite(v)), v);
   }
   V second = v;
   if (kAmsgrad) second = vmax = larger_or_nan(vmax, v);
   const V direction = m / (square_root(second) + V(s.eps));
-  const V finite_p = larger(smaller(p, V(kMaxFloat)), V(-kMaxFloat));
-  return p - fused_multiply_add(V(s.step), direction, V(s.decay) * finite_p);
+  return p - fused_multiply_add(V(s.step), direction, V(s.decay) * finite(p));
 }
 
 }  // namespace rewarm::optim

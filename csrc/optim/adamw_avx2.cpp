@@ -21,8 +21,11 @@ REWARM_V Vec operator*(Vec a, Vec b) { return Vec(_mm256_mul_ps(a.x, b.x)); }
 REWARM_V Vec operator/(Vec a, Vec b) { return Vec(_mm256_div_ps(a.x, b.x)); }
 REWARM_V Vec fused_multiply_add(Vec a, Vec b, Vec c) { return Vec(_mm256_fmadd_ps(a.x, b.x, c.x)); }
 REWARM_V Vec square_root(Vec a) { return Vec(_mm256_sqrt_ps(a.x)); }
-REWARM_V Vec smaller(Vec a, Vec b) { return Vec(_mm256_min_ps(a.x, b.x)); }
-REWARM_V Vec larger(Vec a, Vec b) { return Vec(_mm256_max_ps(a.x, b.x)); }
+REWARM_V Vec fused_multiply_subtract(Vec a, Vec b, Vec c) { return Vec(_mm256_fmsub_ps(a.x, b.x, c.x)); }
+REWARM_V Vec finite(Vec a) {
+  const __m256 most = _mm256_set1_ps(3.402823466e+38f);
+  return Vec(_mm256_max_ps(_mm256_min_ps(a.x, most), _mm256_sub_ps(_mm256_setzero_ps(), most)));
+}
 REWARM_V Vec larger_or_nan(Vec a, Vec b) {
   return Vec(_mm256_blendv_ps(_mm256_max_ps(a.x, b.x), a.x, _mm256_cmp_ps(a.x, a.x, _CMP_UNORD_Q)));
 }

@@ -16,8 +16,8 @@ inline Vec operator*(Vec a, Vec b) { return Vec(a.x * b.x); }
 inline Vec operator/(Vec a, Vec b) { return Vec(a.x / b.x); }
 inline Vec fused_multiply_add(Vec a, Vec b, Vec c) { return Vec(optim::fused_multiply_add(a.x, b.x, c.x)); }
 inline Vec square_root(Vec a) { return Vec(optim::square_root(a.x)); }
-inline Vec smaller(Vec a, Vec b) { return Vec(optim::smaller(a.x, b.x)); }
-inline Vec larger(Vec a, Vec b) { return Vec(optim::larger(a.x, b.x)); }
+inline Vec fused_multiply_subtract(Vec a, Vec b, Vec c) { return Vec(optim::fused_multiply_subtract(a.x, b.x, c.x)); }
+inline Vec finite(Vec a) { return Vec(optim::finite(a.x)); }
 inline Vec larger_or_nan(Vec a, Vec b) { return Vec(optim::larger_or_nan(a.x, b.x)); }
 template <class T>
 inline Vec load(const T* x) {

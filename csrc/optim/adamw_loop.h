@@ -52,11 +52,11 @@ inline void random_tile(const UpdateArgs& a, int64_t first_block, uint16_t* out)
   }
 }
 
-template <class P, class M, bool kAmsgrad, bool kStochastic>
+template <class P, class M, bool kAmsgrad, bool kStochastic, bool kCommon>
 inline __attribute__((always_inline)) void update_vector(const Scalars& s, P* p, const P* g, M* m, M* v, M* vmax,
                                                          const uint16_t* random) {
   Vec mv = load(m), vv = load(v), xv = kAmsgrad ? load(vmax) : vv;
-  const Vec next = adamw_element<kAmsgrad>(s, load(p), load(g), mv, vv, xv);
+  const Vec next = adamw_element<kAmsgrad, kCommon>(s, load(p), load(g), mv, vv, xv);
   store(m, mv);
   store(v, vv);
   if (kAmsgrad) store(vmax, xv);
@@ -67,8 +67,8 @@ inline __attribute__((always_inline)) void update_vector(const Scalars& s, P* p,
   }
 }
 
-template <class P, class M, bool kAmsgrad, bool kStochastic>
-void update_chunk(const UpdateArgs& a) {
+template <class P, class M, bool kAmsgrad, bool kStochastic, bool kCommon>
+void update_elements(const UpdateArgs& a) {
   P* p = static_cast<P*>(a.p);
   const P* g = static_cast<const P*>(a.g);
   M* m = static_cast<M*>(a.m);
@@ -80,7 +80,7 @@ void update_chunk(const UpdateArgs& a) {
   int64_t i = 0;
   for (; i + kW <= a.n; i += kW) {
     if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
-    update_vector<P, M, kAmsgrad, kStochastic>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % kTile);
+    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % kTile);
   }
   if (i < a.n) {
     // The last few elements go through a full vector in a buffer: the same operations, the same bits.
@@ -92,11 +92,20 @@ void update_chunk(const UpdateArgs& a) {
       pb[j] = p[i + j], gb[j] = g[i + j], mb[j] = m[i + j], vb[j] = v[i + j];
       if (kAmsgrad) xb[j] = x[i + j];
     }
-    update_vector<P, M, kAmsgrad, kStochastic>(s, pb, gb, mb, vb, xb, random + i % kTile);
+    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, pb, gb, mb, vb, xb, random + i % kTile);
     for (int64_t j = 0; j < left; ++j) {
       p[i + j] = pb[j], m[i + j] = mb[j], v[i + j] = vb[j];
       if (kAmsgrad) x[i + j] = xb[j];
     }
+  }
+}
+
+template <class P, class M, bool kAmsgrad, bool kStochastic>
+void update_chunk(const UpdateArgs& a) {
+  if (is_common(a.scalars)) {
+    update_elements<P, M, kAmsgrad, kStochastic, true>(a);
+  } else {
+    update_elements<P, M, kAmsgrad, kStochastic, false>(a);
   }
 }
 

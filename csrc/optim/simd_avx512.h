@@ -16,8 +16,11 @@ REWARM_V Vec operator*(Vec a, Vec b) { return Vec(_mm512_mul_ps(a.x, b.x)); }
 REWARM_V Vec operator/(Vec a, Vec b) { return Vec(_mm512_div_ps(a.x, b.x)); }
 REWARM_V Vec fused_multiply_add(Vec a, Vec b, Vec c) { return Vec(_mm512_fmadd_ps(a.x, b.x, c.x)); }
 REWARM_V Vec square_root(Vec a) { return Vec(_mm512_sqrt_ps(a.x)); }
-REWARM_V Vec smaller(Vec a, Vec b) { return Vec(_mm512_min_ps(a.x, b.x)); }
-REWARM_V Vec larger(Vec a, Vec b) { return Vec(_mm512_max_ps(a.x, b.x)); }
+REWARM_V Vec fused_multiply_subtract(Vec a, Vec b, Vec c) { return Vec(_mm512_fmsub_ps(a.x, b.x, c.x)); }
+REWARM_V Vec finite(Vec a) {
+  constexpr int kSmallerMagnitudeSignOfFirst = 0x02;
+  return Vec(_mm512_range_ps(a.x, _mm512_set1_ps(3.402823466e+38f), kSmallerMagnitudeSignOfFirst));
+}
 REWARM_V Vec larger_or_nan(Vec a, Vec b) {
   return Vec(_mm512_mask_mov_ps(_mm512_max_ps(a.x, b.x), _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q), a.x));
 }

@@ -65,7 +65,7 @@ def one_step(
         m_error = u * (2 * beta1 * (g - m).abs() + new_m.abs()) + 2 * g_error + tiny
     # v: every term is positive, so this is relative: square and difference 3, coefficient 1, sum 1, and twice g's.
     v_error = 6 * u * new_v + 2 * (1 - beta2) * g.abs() * g_error + tiny
-    # theta: root 1, sum 1, eps 1, quotient 1, step coefficient 1 and its product 1; decay coefficient and product 2; difference 1.
+    # theta: root 1, sum 1, eps 1, quotient 1, step coefficient 1 and its product 1; decay and its product 2; difference 1.
     c1, c2 = 1 - beta1**t, (1 - beta2**t) ** 0.5
     denominator = root.sqrt() + eps * c2
     scale = lr * c2 / c1 / denominator

@@ -21,8 +21,7 @@ class AdamWPlan {
  public:
   AdamWPlan(const py::type& tensor_type, const py::list& params, const py::list& states, const py::list& groups,
             const Int64Array& entries, int64_t host_counters, int64_t host_rows)
-      : gather_(params, states, groups, tensor_type),
-        cpu_(make_plan(entries, static_cast<int64_t>(groups.size()))) {
+      : gather_(params, states, groups, tensor_type), cpu_(make_plan(entries, static_cast<int64_t>(groups.size()))) {
     const auto e = entries.unchecked<2>();
     for (py::ssize_t i = 0; i < e.shape(0); ++i) gather_.params.at(static_cast<size_t>(e(i, kParam))).entry = i;
     gather_.gradients.assign(static_cast<size_t>(e.shape(0)), 0);
@@ -49,15 +48,19 @@ class AdamWPlan {
   void zero_grad() { gather_.zero_grad(); }
 
   // One update on the CPU. Returns the flags of refresh; nothing happened when one from kNoGradient on is set.
-  int step_cpu(const py::object& gradients, int64_t t, int64_t counters, int64_t scalars, double max_grad_norm, bool skip_nonfinite,
-               int64_t tokens, bool stochastic_rounding, uint64_t seed, double loss_scale, int threads) {
+  int step_cpu(const py::object& gradients, int64_t t, int64_t counters, int64_t scalars, double max_grad_norm,
+               bool skip_nonfinite, int64_t tokens, bool stochastic_rounding, uint64_t seed, double loss_scale, int threads) {
     const int flags = gather_.refresh(gradients);
     if (flags >= kNoGradient) return flags;
     gather_.publish();
-    const optim::CpuStepInput input = {gather_.gradients.data(), at<int64_t>(t), gather_.configs.data(), gather_.rows,
+    const optim::CpuStepInput input = {gather_.gradients.data(),
+                                       at<int64_t>(t),
+                                       gather_.configs.data(),
+                                       gather_.rows,
                                        {at<int64_t>(counters), at<double>(scalars)},
                                        {max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
-                                       loss_scale, threads};
+                                       loss_scale,
+                                       threads};
     py::gil_scoped_release release;
     cpu_.step(input);
     return flags;
@@ -77,8 +80,7 @@ void bind_optim(py::module_& m) {
   m.attr("FIRST_ORIGIN") = static_cast<int>(optim::kOrigins);
   m.attr("FIRST_LAST_LR") = static_cast<int>(optim::kLastLr);
   py::class_<AdamWPlan>(m, "AdamWPlan")
-      .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&,
-                    const Int64Array&, int64_t, int64_t>(),
+      .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&, const Int64Array&, int64_t, int64_t>(),
            py::arg("tensor_type"), py::arg("params"), py::arg("states"), py::arg("groups"), py::arg("entries"),
            py::arg("host_counters"), py::arg("host_rows"))
       .def("set_schedule", &AdamWPlan::set_schedule, py::arg("group"), py::arg("which"), py::arg("count"), py::arg("in_tokens"))
@@ -88,21 +90,24 @@ void bind_optim(py::module_& m) {
       .def("publish", &AdamWPlan::publish)
       .def("zero_grad", &AdamWPlan::zero_grad)
       .def("step_cpu", &AdamWPlan::step_cpu, py::arg("gradients"), py::arg("t"), py::arg("counters"), py::arg("scalars"),
-           py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"), py::arg("seed"),
-           py::arg("loss_scale"), py::arg("threads"))
+           py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"),
+           py::arg("seed"), py::arg("loss_scale"), py::arg("threads"))
       .def_property_readonly("hold", [](const AdamWPlan& p) { return p.gather_.hold; })
       .def_property_readonly("all_present", [](const AdamWPlan& p) { return p.gather_.all_present; })
       .def_property_readonly("n_chunks", [](const AdamWPlan& p) { return p.cpu_.plan().chunks.size(); })
       // The tables as they lie in memory, for upload by other backends; views are valid while the plan lives.
-      .def_property_readonly("gradients", [](py::object self) {
-        auto& v = self.cast<AdamWPlan&>().gather_.gradients;
-        return py::array_t<int64_t>(static_cast<py::ssize_t>(v.size()), v.data(), self);
-      })
-      .def_property_readonly("configs", [](py::object self) {
-        auto& v = self.cast<AdamWPlan&>().gather_.configs;
-        constexpr py::ssize_t words = sizeof(optim::GroupConfig) / 8;
-        return py::array_t<int64_t>({static_cast<py::ssize_t>(v.size()), words}, reinterpret_cast<const int64_t*>(v.data()), self);
-      })
+      .def_property_readonly("gradients",
+                             [](py::object self) {
+                               auto& v = self.cast<AdamWPlan&>().gather_.gradients;
+                               return py::array_t<int64_t>(static_cast<py::ssize_t>(v.size()), v.data(), self);
+                             })
+      .def_property_readonly("configs",
+                             [](py::object self) {
+                               auto& v = self.cast<AdamWPlan&>().gather_.configs;
+                               constexpr py::ssize_t words = sizeof(optim::GroupConfig) / 8;
+                               return py::array_t<int64_t>({static_cast<py::ssize_t>(v.size()), words},
+                                                           reinterpret_cast<const int64_t*>(v.data()), self);
+                             })
       .def_property_readonly("chunks", [](py::object self) {
         const auto& v = self.cast<AdamWPlan&>().cpu_.plan().chunks;
         return py::array_t<int64_t>({static_cast<py::ssize_t>(v.size()), static_cast<py::ssize_t>(2)},

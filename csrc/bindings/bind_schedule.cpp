@@ -20,8 +20,8 @@ struct Packed {
 Packed unpack(const py::buffer_info& info) {
   const int64_t bytes = static_cast<int64_t>(info.size) * static_cast<int64_t>(info.itemsize);
   if (bytes == 0 || bytes % static_cast<int64_t>(sizeof(Segment)) != 0)
-    throw Error(ErrorKind::kInvalidArgument, "segments: expected a non-empty contiguous array of 64-byte segments, got " +
-                                                 std::to_string(bytes) + " bytes");
+    throw Error(ErrorKind::kInvalidArgument,
+                "segments: expected a non-empty contiguous array of 64-byte segments, got " + std::to_string(bytes) + " bytes");
   return {static_cast<const Segment*>(info.ptr), bytes / static_cast<int64_t>(sizeof(Segment))};
 }
 
@@ -31,8 +31,7 @@ double schedule_value(const py::buffer& segments, int64_t step) {
   return schedule::value_at(p.segments, p.count, step);
 }
 
-py::array_t<double> schedule_values(const py::buffer& segments,
-                                    const py::array_t<int64_t, py::array::c_style>& steps) {
+py::array_t<double> schedule_values(const py::buffer& segments, const py::array_t<int64_t, py::array::c_style>& steps) {
   const py::buffer_info info = segments.request();
   const Packed p = unpack(info);
   py::array_t<double> out(steps.size());

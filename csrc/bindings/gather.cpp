@@ -215,7 +215,8 @@ int Gather::read_group(int64_t index) {
   for (int key = 0; key < kKeys; ++key) {
     PyObject* value = PyDict_GetItemWithError(group.dict.ptr(), names().group_keys[key]);
     py::object& seen = group.values[key];
-    const bool scheduled = (key == kKeyLr && config.lr_segments > 0) || (key == kKeyWeightDecay && config.weight_decay_segments > 0);
+    const bool scheduled =
+        (key == kKeyLr && config.lr_segments > 0) || (key == kKeyWeightDecay && config.weight_decay_segments > 0);
     // The same immutable object as last time needs no second look; a tensor may have changed in place.
     if (value == seen.ptr() && (value == nullptr || !PyObject_TypeCheck(value, tensor_type_))) continue;
     if (scheduled) {
@@ -227,10 +228,11 @@ int Gather::read_group(int64_t index) {
         flags |= kGroupsChanged;
       } else if (x != written && !std::isnan(written)) {
         const std::string k = key_name(which);
-        throw Error(ErrorKind::kScheduleConflict,
-                    "param group " + std::to_string(index) + ": '" + k + "' was set to " + number(x) + ", but a Schedule drives it (it wrote " +
-                        number(written) + "). To change the schedule call opt.rewarm(new_schedule); to scale it, " +
-                        "opt.lr_scale[" + std::to_string(index) + "] = factor; exactly 0.0 is applied as it stands");
+        throw Error(ErrorKind::kScheduleConflict, "param group " + std::to_string(index) + ": '" + k + "' was set to " +
+                                                      number(x) + ", but a Schedule drives it (it wrote " + number(written) +
+                                                      "). To change the schedule call opt.rewarm(new_schedule); to scale it, " +
+                                                      "opt.lr_scale[" + std::to_string(index) +
+                                                      "] = factor; exactly 0.0 is applied as it stands");
       }
       continue;  // not remembered: until it is restored the override holds
     }
@@ -239,7 +241,8 @@ int Gather::read_group(int64_t index) {
         const GroupConfig before = config;
         config.lr_address = lr_on_device(value, &config.lr_is_double);
         if (config.lr_address == 0) config.lr = read_number(index, value, "lr");
-        if (seen && config.lr == before.lr && config.lr_address == before.lr_address && config.lr_is_double == before.lr_is_double) {
+        if (seen && config.lr == before.lr && config.lr_address == before.lr_address &&
+            config.lr_is_double == before.lr_is_double) {
           seen = py::reinterpret_borrow<py::object>(value);
           continue;
         }
@@ -249,7 +252,8 @@ int Gather::read_group(int64_t index) {
       case kKeyBetas: {
         const py::object pair = py::reinterpret_borrow<py::object>(value);
         if (value == nullptr || !PySequence_Check(value) || py::len(pair) != 2)
-          throw Error(ErrorKind::kInvalidArgument, "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
+          throw Error(ErrorKind::kInvalidArgument,
+                      "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
         config.beta1 = read_number(index, py::object(pair[py::int_(0)]).ptr(), "betas[0]");
         config.beta2 = read_number(index, py::object(pair[py::int_(1)]).ptr(), "betas[1]");
         break;

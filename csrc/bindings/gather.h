@@ -16,38 +16,39 @@ namespace rewarm {
 
 // What refresh() found; the optimizer steps only when none of the kinds from kStale on is set.
 enum GatherFlag : int {
-  kGradientsMoved = 1,    // the address table changed
-  kGroupsChanged = 2,     // the group table changed
-  kNoGradient = 4,        // no parameter has a gradient: the step does nothing
-  kStale = 8,             // a parameter or its state lives elsewhere, or a group changed its members: the plan must be rebuilt
-  kNewGradient = 16,      // a parameter without state received its first gradient
-  kGradientLayout = 32,   // a gradient has other strides than its parameter: it must be copied
-  kGradientMismatch = 64, // a gradient of another dtype, shape or device
+  kGradientsMoved = 1,     // the address table changed
+  kGroupsChanged = 2,      // the group table changed
+  kNoGradient = 4,         // no parameter has a gradient: the step does nothing
+  kStale = 8,              // a parameter or its state lives elsewhere, or a group changed its members: the plan must be rebuilt
+  kNewGradient = 16,       // a parameter without state received its first gradient
+  kGradientLayout = 32,    // a gradient has other strides than its parameter: it must be copied
+  kGradientMismatch = 64,  // a gradient of another dtype, shape or device
 };
 
 class Gather {
  public:
   struct Param {
     pybind11::object tensor;
-    pybind11::object state;                        // dict, or None while the parameter never had a gradient
-    std::vector<pybind11::object> state_tensors;   // exp_avg, exp_avg_sq, ... as planned
-    int64_t entry = -1;                            // index into the plan's tensors, -1 = not planned
+    pybind11::object state;                       // dict, or None while the parameter never had a gradient
+    std::vector<pybind11::object> state_tensors;  // exp_avg, exp_avg_sq, ... as planned
+    int64_t entry = -1;                           // index into the plan's tensors, -1 = not planned
     void* data = nullptr;
     dlpack::DataType dtype{};
     dlpack::Device device{};
     std::vector<int64_t> shape, strides;
-    pybind11::object dtype_object, stride_tuple;   // fallback without the exchange table
+    pybind11::object dtype_object, stride_tuple;  // fallback without the exchange table
   };
   struct Group {
     pybind11::dict dict;
-    pybind11::object members;                      // the list that was planned
+    pybind11::object members;  // the list that was planned
     int64_t n_members = 0;
-    pybind11::object values[7];                    // the objects last read, compared by identity
-    double written[optim::kScheduledValues];       // what we last wrote for a scheduled value
+    pybind11::object values[7];               // the objects last read, compared by identity
+    double written[optim::kScheduledValues];  // what we last wrote for a scheduled value
   };
 
   // tensor_type: torch.Tensor, given so that this file needs no torch.
-  Gather(const pybind11::list& params, const pybind11::list& states, const pybind11::list& groups, const pybind11::type& tensor_type);
+  Gather(const pybind11::list& params, const pybind11::list& states, const pybind11::list& groups,
+         const pybind11::type& tensor_type);
 
   // Fills the tables. `gradients` replaces p.grad where it is a list (None entries: use p.grad).
   int refresh(const pybind11::object& gradients);
@@ -59,12 +60,12 @@ class Gather {
 
   std::vector<Param> params;
   std::vector<Group> groups;
-  std::vector<int64_t> gradients;            // [n_tensors of the plan]
-  std::vector<optim::GroupConfig> configs;   // [n_groups]
-  const schedule::Segment* rows = nullptr;   // host copy of the schedule table
-  const int64_t* counters = nullptr;         // host counters
-  bool all_present = false;                  // every planned parameter has a gradient
-  bool hold = false;                         // every scheduled lr is overridden by 0.0: counters stay
+  std::vector<int64_t> gradients;           // [n_tensors of the plan]
+  std::vector<optim::GroupConfig> configs;  // [n_groups]
+  const schedule::Segment* rows = nullptr;  // host copy of the schedule table
+  const int64_t* counters = nullptr;        // host counters
+  bool all_present = false;                 // every planned parameter has a gradient
+  bool hold = false;                        // every scheduled lr is overridden by 0.0: counters stay
 
  private:
   const dlpack::ExchangeApi* api_ = nullptr;

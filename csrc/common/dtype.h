@@ -66,7 +66,8 @@ REWARM_HD Bfloat16 from_float<Bfloat16>(float x) {
 // Stochastic rounding: 16 random bits are added below the kept ones. Infinities and NaN pass unchanged.
 REWARM_HD Bfloat16 round_stochastic(float x, uint32_t random16) {
   const uint32_t u = float_bits(x);
-  if ((u & 0x7f800000u) == 0x7f800000u) return is_nan_bits(u) ? Bfloat16{quiet_nan_bf16(u)} : Bfloat16{static_cast<uint16_t>(u >> 16)};
+  if ((u & 0x7f800000u) == 0x7f800000u)
+    return is_nan_bits(u) ? Bfloat16{quiet_nan_bf16(u)} : Bfloat16{static_cast<uint16_t>(u >> 16)};
   return {static_cast<uint16_t>((u + random16) >> 16)};
 }
 

@@ -1,4 +1,5 @@
-// Which instruction set the CPU kernels run with: chosen once at run time, forced by REWARM_ISA=baseline|avx2|avx512|avx512_bf16.
+// Which instruction set the CPU kernels run with: chosen once at run time, forced by
+// REWARM_ISA=baseline|avx2|avx512|avx512_bf16.
 #pragma once
 
 #include <cstdlib>
@@ -37,8 +38,8 @@ inline Isa choose_isa() {
   for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (std::strcmp(forced, isa_name(isa)) != 0) continue;
     if (isa > best)
-      throw Error(ErrorKind::kInvalidArgument, std::string("REWARM_ISA=") + forced + ": this processor and build run at most " +
-                                                   isa_name(best));
+      throw Error(ErrorKind::kInvalidArgument,
+                  std::string("REWARM_ISA=") + forced + ": this processor and build run at most " + isa_name(best));
     return isa;
   }
   throw Error(ErrorKind::kInvalidArgument,

@@ -32,7 +32,9 @@ class Pool {
     const uint64_t epoch = (state_.load(std::memory_order_relaxed) >> kEpochShift) + 1;
     state_.store((epoch << kEpochShift) | kOpen, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-      { std::lock_guard<std::mutex> lock(sleep_); }
+      {
+        std::lock_guard<std::mutex> lock(sleep_);
+      }
       wake_.notify_all();
     }
     job.work(0);

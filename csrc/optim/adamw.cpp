@@ -27,7 +27,10 @@ void* advance(void* base, int64_t elements, int64_t size) {
 }  // namespace
 
 AdamWCpu::AdamWCpu(Plan plan)
-    : plan_(std::move(plan)), kernels_(&kernels_of(active_isa())), partials_(plan_.chunks.size()), scalars_(plan_.tensors.size()) {}
+    : plan_(std::move(plan)),
+      kernels_(&kernels_of(active_isa())),
+      partials_(plan_.chunks.size()),
+      scalars_(plan_.tensors.size()) {}
 
 bool AdamWCpu::step(const CpuStepInput& input) {
   in_ = &input;

@@ -6,9 +6,8 @@
 namespace rewarm::optim {
 namespace avx512 {
 
-#include "optim/simd_avx512.h"
-
 #include "optim/adamw_loop.h"
+#include "optim/simd_avx512.h"
 
 }  // namespace avx512
 

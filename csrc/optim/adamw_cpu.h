@@ -14,13 +14,13 @@ namespace rewarm::optim {
 
 // What one call of step works on.
 struct CpuStepInput {
-  const int64_t* gradients;          // [n_tensors] addresses, 0 = no gradient
-  int64_t* t;                        // [n_tensors] updates applied to each parameter
-  const GroupConfig* groups;         // [n_groups]
-  const schedule::Segment* rows;     // [n_groups][kScheduledValues][kSegmentsPerSchedule], null without schedules
+  const int64_t* gradients;       // [n_tensors] addresses, 0 = no gradient
+  int64_t* t;                     // [n_tensors] updates applied to each parameter
+  const GroupConfig* groups;      // [n_groups]
+  const schedule::Segment* rows;  // [n_groups][kScheduledValues][kSegmentsPerSchedule], null without schedules
   Control control;
   StepOptions options;
-  double loss_scale;                 // gradients are divided by it (GradScaler); 1 = none
+  double loss_scale;  // gradients are divided by it (GradScaler); 1 = none
   int threads;
 };
 
@@ -48,8 +48,8 @@ class AdamWCpu final : private ParallelJob {
 
   Plan plan_;
   const Kernels* kernels_;
-  std::vector<double> partials_;   // [n_chunks] sums of squares, one fixed slot a chunk
-  std::vector<Scalars> scalars_;   // [n_tensors]
+  std::vector<double> partials_;  // [n_chunks] sums of squares, one fixed slot a chunk
+  std::vector<Scalars> scalars_;  // [n_tensors]
   std::array<std::array<ClaimRange, kMaxThreads>, kPhases> claims_;
 
   // The step in progress.

@@ -80,7 +80,8 @@ void update_elements(const UpdateArgs& a) {
   int64_t i = 0;
   for (; i + kW <= a.n; i += kW) {
     if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
-    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr, random + i % kTile);
+    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr,
+                                                        random + i % kTile);
   }
   if (i < a.n) {
     // The last few elements go through a full vector in a buffer: the same operations, the same bits.

@@ -15,16 +15,16 @@
 
 namespace rewarm::optim {
 
-constexpr int64_t kChunkElements = 16384;      // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
-constexpr int64_t kSegmentsPerSchedule = 64;   // capacity, preallocated so that a swap under capture fits
+constexpr int64_t kChunkElements = 16384;     // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
+constexpr int64_t kSegmentsPerSchedule = 64;  // capacity, preallocated so that a swap under capture fits
 enum ScheduledValue : int64_t { kLr = 0, kWeightDecay = 1, kScheduledValues = 2 };
 
 struct TensorEntry {
-  void* p;          // [numel] parameter dtype
-  void* m;          // [numel] state dtype
-  void* v;          // [numel] state dtype
-  void* vmax;       // [numel] state dtype, or null without amsgrad
-  float* step;      // [1] t as torch shows it in state[p]["step"]
+  void* p;      // [numel] parameter dtype
+  void* m;      // [numel] state dtype
+  void* v;      // [numel] state dtype
+  void* vmax;   // [numel] state dtype, or null without amsgrad
+  float* step;  // [1] t as torch shows it in state[p]["step"]
   int64_t numel;
   int32_t group;
   int32_t ordinal;  // position among all parameters: the stochastic rounding stream
@@ -46,9 +46,9 @@ struct GroupConfig {
   int64_t lr_segments, weight_decay_segments;  // number of segments, 0 = a plain float
   int64_t in_tokens[kScheduledValues];         // 1 = the schedule counts tokens
   int64_t decoupled, maximize;
-  int64_t override_lr;  // 1 = lr was set to exactly 0.0 from outside: apply it, leave the schedule alone
-  int64_t lr_address;   // device address of a tensor learning rate, 0 = none
-  int64_t lr_is_double; // that tensor's dtype: 1 = float64, 0 = float32
+  int64_t override_lr;   // 1 = lr was set to exactly 0.0 from outside: apply it, leave the schedule alone
+  int64_t lr_address;    // device address of a tensor learning rate, 0 = none
+  int64_t lr_is_double;  // that tensor's dtype: 1 = float64, 0 = float32
 };
 static_assert(sizeof(GroupConfig) == 15 * 8, "GroupConfig is an exchange format");
 
@@ -61,10 +61,10 @@ enum Counter : int64_t { kUpdates = 0, kTokens = 1, kSkipped = 2, kOrigins = 4 }
 enum Scalar : int64_t { kNorm = 0, kClipCoef = 1, kLastLr = 2 };
 
 struct StepOptions {
-  double max_grad_norm;   // <= 0: no clipping
-  bool skip_nonfinite;    // skip the update when the gradient norm is not finite
-  bool advance;           // false: an override step, counters of schedules stay
-  int64_t tokens;         // tokens consumed by this update
+  double max_grad_norm;  // <= 0: no clipping
+  bool skip_nonfinite;   // skip the update when the gradient norm is not finite
+  bool advance;          // false: an override step, counters of schedules stay
+  int64_t tokens;        // tokens consumed by this update
   bool stochastic_rounding;
   uint64_t seed;
 };
@@ -81,7 +81,8 @@ REWARM_HD Hyper hyper_now(const GroupConfig& g, const schedule::Segment* rows, c
   Hyper h;
   h.lr = g.lr;
   if (g.lr_address != 0)
-    h.lr = g.lr_is_double ? *reinterpret_cast<const double*>(g.lr_address) : static_cast<double>(*reinterpret_cast<const float*>(g.lr_address));
+    h.lr = g.lr_is_double ? *reinterpret_cast<const double*>(g.lr_address)
+                          : static_cast<double>(*reinterpret_cast<const float*>(g.lr_address));
   if (g.lr_segments > 0 && !g.override_lr) h.lr = scheduled(g, rows, counters, group, kLr);
   h.lr *= g.lr_scale;
   h.weight_decay = g.weight_decay_segments > 0 ? scheduled(g, rows, counters, group, kWeightDecay) : g.weight_decay;

@@ -29,15 +29,15 @@ REWARM_V Vec load(const float* p) { return Vec(_mm512_loadu_ps(p)); }
 REWARM_V Vec load(const Bfloat16* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   // One permutation puts every half word into the upper half of a word.
-  const __m512i spread = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0,
-                                          0, 0);
+  const __m512i spread =
+      _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
   return Vec(_mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAAu, spread, _mm512_castsi256_si512(bits))));
 }
 REWARM_V Vec load(const Float16* p) { return Vec(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))); }
 
 REWARM_V void store_high_halves(Bfloat16* p, __m512i bits) {
-  const __m512i odd_halves = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13,
-                                              11, 9, 7, 5, 3, 1);
+  const __m512i odd_halves = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17,
+                                              15, 13, 11, 9, 7, 5, 3, 1);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi16(odd_halves, bits)));
 }
 REWARM_V __m512i quiet(__m512i bits) { return _mm512_or_si512(bits, _mm512_set1_epi32(0x00400000)); }

@@ -16,22 +16,22 @@ enum Kind : int64_t {
   kConstant = 0,
   kLinear = 1,
   kCosine = 2,
-  kLegacyCosine = 3,   // GPT-NeoX before its PRs 1008 and 1011: a half cosine to zero, clamped from below by `lo`
-  kInverseSqrt = 4,    // power = tau; Ibrahim et al. 2024 (arXiv 2403.08763), cooldown "inverse square root"
-  kOneMinusSqrt = 5,   // Haegele et al. 2024 (arXiv 2405.18392)
-  kPolynomial = 6,     // power = exponent of (1 - r)
+  kLegacyCosine = 3,  // GPT-NeoX before its PRs 1008 and 1011: a half cosine to zero, clamped from below by `lo`
+  kInverseSqrt = 4,   // power = tau; Ibrahim et al. 2024 (arXiv 2403.08763), cooldown "inverse square root"
+  kOneMinusSqrt = 5,  // Haegele et al. 2024 (arXiv 2405.18392)
+  kPolynomial = 6,    // power = exponent of (1 - r)
   kExponential = 7,
 };
 
 // 64 bytes of plain data, the same in device memory, in numpy (schedule.SEGMENT_DTYPE) and here.
 struct Segment {
   int64_t kind;
-  int64_t start;   // counter value at which the segment begins
-  int64_t length;  // in counter units; 0 = the segment is at its end from its start on
-  double from;     // value at start
-  double to;       // value at start + length and afterwards
-  double power;    // exponent, tau, or the fraction of the half cosine that is travelled (kLegacyCosine)
-  double lo;       // clamp from below; -inf for none
+  int64_t start;         // counter value at which the segment begins
+  int64_t length;        // in counter units; 0 = the segment is at its end from its start on
+  double from;           // value at start
+  double to;             // value at start + length and afterwards
+  double power;          // exponent, tau, or the fraction of the half cosine that is travelled (kLegacyCosine)
+  double lo;             // clamp from below; -inf for none
   int64_t knots_offset;  // reserved for table segments: first index into the shared knots array
 };
 static_assert(sizeof(Segment) == 64, "Segment is an exchange format");

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +17,19 @@ from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
 from rewarm.schedule import Schedule
 
-_profiler_enabled = torch.autograd._profiler_enabled
+_profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
+_outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
+
+
+class Live(NamedTuple):
+    """Views of an optimizer's results on its device; `grad_norm` and `clip_coef` are None when no norm is read."""
+
+    last_lr: Tensor
+    grad_norm: Tensor | None
+    clip_coef: Tensor | None
+    skipped_steps: Tensor
 
 
 class LrScale:
@@ -39,7 +48,7 @@ class LrScale:
         self._groups[group]["lr_scale"] = checked_scalar(f"lr_scale[{group}]", factor)
 
     def __repr__(self) -> str:
-        return repr(list(self))
+        return repr([self[group] for group in range(len(self))])
 
 
 class AdamW(torch.optim.Optimizer):
@@ -169,7 +178,7 @@ class AdamW(torch.optim.Optimizer):
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
-    @torch._disable_dynamo
+    @_outside_compiled_graphs
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters, as torch does; they start at t = 0 under the current schedule.
 
@@ -218,7 +227,7 @@ class AdamW(torch.optim.Optimizer):
     # ---- the step ----------------------------------------------------------------------------------------------------
 
     # Under torch.compile the step is one graph break that guards on nothing.
-    @torch._disable_dynamo
+    @_outside_compiled_graphs
     def step(self, closure: Callable[[], Any] | None = None, *, tokens: int | None = None) -> Any:
         """Applies one update: norm, clip, schedule and AdamW for all groups; no host sync on a GPU.
 
@@ -312,8 +321,8 @@ class AdamW(torch.optim.Optimizer):
                 raise UnsupportedTensor(f"AdamW: {where}: expected a dense (strided) gradient, got layout {grad.layout}")
             if grad.dtype != p.dtype or grad.shape != p.shape or grad.device != p.device:
                 raise UnsupportedTensor(
-                    f"AdamW: {where}: expected a gradient of {p.dtype} on {p.device} with shape {tuple(p.shape)}, got {grad.dtype} on "
-                    f"{grad.device} with shape {tuple(grad.shape)}"
+                    f"AdamW: {where}: expected a gradient of {p.dtype} on {p.device} with shape {tuple(p.shape)}, got "
+                    f"{grad.dtype} on {grad.device} with shape {tuple(grad.shape)}"
                 )
 
     def _rebuild(self) -> Plan:
@@ -339,7 +348,7 @@ class AdamW(torch.optim.Optimizer):
                 if key in keys:
                     self.written[g][key] = plan.native.published(g, which)
 
-    @torch._disable_dynamo
+    @_outside_compiled_graphs
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops all gradients, or fills them with zeros in place when `set_to_none` is False; as torch does."""
         plan = self._plan
@@ -398,11 +407,11 @@ class AdamW(torch.optim.Optimizer):
         return self._tables is not None
 
     @property
-    def live(self) -> SimpleNamespace:
+    def live(self) -> Live:
         """Views that change with every step: last_lr, grad_norm, clip_coef, skipped_steps."""
         scalars, counters = self.tables.scalars, self.tables.counters
         reads_norm = self.max_grad_norm is not None or self.skip_nonfinite
-        return SimpleNamespace(
+        return Live(
             last_lr=scalars[CLIP_COEF + 1 :],
             grad_norm=scalars[NORM] if reads_norm else None,
             clip_coef=scalars[CLIP_COEF] if reads_norm else None,
@@ -452,8 +461,8 @@ class AdamW(torch.optim.Optimizer):
             from rewarm.errors import CaptureError
 
             raise CaptureError(
-                f"AdamW: {what} after this optimizer was captured in a CUDA graph would leave the graph with stale addresses; call "
-                "opt.release_capture() when the graph will not be replayed again"
+                f"AdamW: {what} after this optimizer was captured in a CUDA graph would leave the graph with stale addresses; "
+                "call opt.release_capture() when the graph will not be replayed again"
             )
 
     # ---- checkpoints -------------------------------------------------------------------------------------------------
@@ -469,14 +478,14 @@ class AdamW(torch.optim.Optimizer):
         self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
         self._write_schedules()
 
-    @torch._disable_dynamo
+    @_outside_compiled_graphs
     def state_dict(self) -> dict[str, Any]:
         """Torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
         checkpoint.warn_about_dtypes(self)
         with checkpoint.exported_counters(self):
             return super().state_dict()
 
-    @torch._disable_dynamo
+    @_outside_compiled_graphs
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state dict of rewarm or torch in place, all or nothing.
 

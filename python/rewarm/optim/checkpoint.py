@@ -125,8 +125,9 @@ def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
             kept["lr"] = float(saved["lr"])
         fresh = {k: deepcopy(v) for k, v in saved.items() if k not in COUNTER_KEYS and k != "params"}
         group.update(fresh | kept)
-        if schedules[g] is not None:
-            opt.schedules[g] = schedules[g]
+        stored = schedules[g]
+        if stored is not None:
+            opt.schedules[g] = stored
     _load_counters(opt, saved_groups, loaded)
     opt.adopt_counts(known)
 

@@ -97,7 +97,9 @@ class Stepper(Protocol):
 
     def __call__(
         self, gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None
-    ) -> int: ...
+    ) -> int:
+        """Steps, with `gradients` in place of p.grad where they are given."""
+        ...
 
 
 def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: torch.device | str) -> dict[str, Tensor]:
@@ -122,14 +124,17 @@ class Plan:
 
     def __init__(self, opt: AdamW, known_t: dict[int, int]) -> None:
         groups = opt.param_groups
-        params, states, entries, t = [], [], [], []
+        params: list[Tensor] = []
+        states: list[dict[str, Any] | None] = []
+        entries: list[tuple[int, ...]] = []
+        t: list[int] = []
         for g, i, p in each_param(groups):
             where = param_name(groups, g, i)
             check_param(where, p, backend=opt.backend, state_dtype=opt.state_dtype)
             if p.device != opt.device:
                 raise UnsupportedTensor(
-                    f"AdamW: {where}: expected a tensor on {opt.device} as all others, got one on {p.device}; use one optimizer "
-                    "a device"
+                    f"AdamW: {where}: expected a tensor on {opt.device} as all others, got one on {p.device}; use one "
+                    "optimizer a device"
                 )
             amsgrad = bool(groups[g]["amsgrad"])
             state = opt.state.get(p)
@@ -165,7 +170,7 @@ class Plan:
             )
         check_shared_storage(groups)
         tables = opt.tables
-        self.params: list[Tensor] = params
+        self.params = params
         self.planned: list[int] = [e[0] for e in entries]
         self.stepped: list[Tensor] = [params[k] for k in self.planned]
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
@@ -190,15 +195,15 @@ class Plan:
 
     @staticmethod
     def _checked_moments(where: str, p: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
-        moments = []
+        moments: list[Tensor] = []
         for key in STATE_KEYS[: 3 if amsgrad else 2]:
             moment = state.get(key)
             if moment is None:
                 raise PlanChanged(f"AdamW: {where}: its state has no {key!r} (it has {', '.join(map(repr, state))})")
             if moment.shape != p.shape or moment.device != p.device:
                 raise PlanChanged(
-                    f"AdamW: {where}: state {key!r}: expected shape {tuple(p.shape)} on {p.device}, got {tuple(moment.shape)} on "
-                    f"{moment.device}; after changing a parameter's shape, drop its state: del opt.state[param]"
+                    f"AdamW: {where}: state {key!r}: expected shape {tuple(p.shape)} on {p.device}, got "
+                    f"{tuple(moment.shape)} on {moment.device}; after changing a parameter's shape, drop its state: del opt.state[param]"
                 )
             if moments and moment.dtype != moments[0].dtype:
                 raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {moments[0].dtype} as exp_avg, got {moment.dtype}")
@@ -232,8 +237,9 @@ class Plan:
             hook()
 
     def mark_written(self) -> None:
-        """Tells autograd that the stepped parameters changed in place, as torch's own optimizers do: a graph that saved one of
-        them then raises in backward instead of using the new values.
+        """Tells autograd that the stepped parameters changed in place, as torch's own optimizers do.
+
+        A graph that saved one of them then raises in backward instead of using the new values.
         """
         if self.native.all_present:
             increment_version(self.stepped)

@@ -69,9 +69,7 @@ def cosine(from_value: float, to_value: float, length: int, *, units: str = "ste
     return _one("cosine", units, length, from_value, to_value)
 
 
-def legacy_cosine(
-    max_lr: float, min_lr: float, length: int, *, fraction: float = 1.0, units: str = "steps"
-) -> Schedule:
+def legacy_cosine(max_lr: float, min_lr: float, length: int, *, fraction: float = 1.0, units: str = "steps") -> Schedule:
     """GPT-NeoX's cosine of 2023, a half cosine to zero cut off at the minimum: f = max(m, P/2 (1 + cos(pi r q))).
 
     The text of Gupta et al. 2023 (arXiv 2308.04014) has a cosine that arrives at its minimum; GPT-NeoX's code of that
@@ -94,9 +92,7 @@ def legacy_cosine(
     return _one("legacy_cosine", units, length, max_lr, power=fraction, lo=lo)
 
 
-def inverse_sqrt(
-    from_value: float, to_value: float, length: int, *, tau: float = 10.0, units: str = "steps"
-) -> Schedule:
+def inverse_sqrt(from_value: float, to_value: float, length: int, *, tau: float = 10.0, units: str = "steps") -> Schedule:
     """The inverse-square-root cooldown: f = a + (b - a) g(r) / g(1) with g(u) = 1 / sqrt(1 + tau u) - 1.
 
     Source: Ibrahim et al. 2024, arXiv 2403.08763, infinite schedules; the authors' tau is 10.

@@ -32,9 +32,7 @@ _FORMS = ("clamped", "modern")
 GUPTA2023_DECAY_FRAC = Fraction(240, 297)
 
 
-def warmup_cosine(
-    max_lr: float, min_lr: float, warmup_steps: int, decay_steps: int, *, units: str = "steps"
-) -> Schedule:
+def warmup_cosine(max_lr: float, min_lr: float, warmup_steps: int, decay_steps: int, *, units: str = "steps") -> Schedule:
     """Linear warm-up from 0, then half a cosine to the minimum, which is held.
 
     ::

@@ -71,9 +71,7 @@ class Schedule:
                 raise InvalidArgument(f"Schedule: segment {i}: expected start {expected}, got {segment.start}")
             if i + 1 < len(segments):
                 if not segment.length:
-                    raise InvalidArgument(
-                        f"Schedule: segment {i}: only the last segment may have length {segment.length}"
-                    )
+                    raise InvalidArgument(f"Schedule: segment {i}: only the last segment may have length {segment.length}")
                 expected += segment.length
         table = np.array([segment.packed() for segment in segments], dtype=SEGMENT_DTYPE)
         words = table.view(np.int64)
@@ -300,9 +298,7 @@ def join(*pieces: Schedule) -> Schedule:
         if not isinstance(piece, Schedule):
             raise InvalidArgument(f"join: piece {i}: expected a Schedule, got {type(piece).__name__}")
         if piece.units != pieces[0].units:
-            raise InvalidArgument(
-                f"join: piece {i}: expected units {pieces[0].units!r} as piece 0, got {piece.units!r}"
-            )
+            raise InvalidArgument(f"join: piece {i}: expected units {pieces[0].units!r} as piece 0, got {piece.units!r}")
         if piece.length is None and i + 1 < len(pieces):
             raise InvalidArgument(f"join: piece {i}: nothing may follow an open end; give its constant a length")
     return Schedule(_in_a_row(segment for piece in pieces for segment in piece.segments), units=pieces[0].units)

@@ -6,8 +6,9 @@
 namespace rewarm::optim {
 namespace avx512_bf16 {
 
-#include "optim/adamw_loop.h"
 #include "optim/simd_avx512.h"
+
+#include "optim/adamw_loop.h"
 
 }  // namespace avx512_bf16
 

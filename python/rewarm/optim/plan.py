@@ -203,7 +203,8 @@ class Plan:
             if moment.shape != p.shape or moment.device != p.device:
                 raise PlanChanged(
                     f"AdamW: {where}: state {key!r}: expected shape {tuple(p.shape)} on {p.device}, got "
-                    f"{tuple(moment.shape)} on {moment.device}; after changing a parameter's shape, drop its state: del opt.state[param]"
+                    f"{tuple(moment.shape)} on {moment.device}; after changing a parameter's shape, drop its "
+                    "state: del opt.state[param]"
                 )
             if moments and moment.dtype != moments[0].dtype:
                 raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {moments[0].dtype} as exp_avg, got {moment.dtype}")

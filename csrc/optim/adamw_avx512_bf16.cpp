@@ -1,4 +1,5 @@
-// Chunk functions in AVX-512 with the bf16 conversion instruction, which makes bfloat16 stores three times as cheap.
+// Chunk functions in AVX-512 with the bf16 conversion instruction. Measured for bfloat16 parameters and moments, one thread,
+// 262,144 elements, AMD EPYC (Zen 4): 0.47 ns an element against 0.51 with integer rounding.
 #include <immintrin.h>
 
 #include "optim/kernels.h"

@@ -18,6 +18,9 @@ def isa() -> str:
 def best_isa() -> str:
     """The best instruction set that this build holds and this processor runs."""
 
+def advise_huge_pages(address: int, bytes: int) -> None:
+    """Asks for 2 MiB pages under memory that nobody has written yet; only advice."""
+
 def schedule_value(segments: Any, step: int) -> float:
     """Value of packed 64-byte segments (any contiguous buffer) at one counter."""
 

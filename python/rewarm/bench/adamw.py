@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rewarm import _dispatch
 from rewarm.bench.adamw_loops import Loop, Optimi, Recipe, Rewarm, RewarmGraph, Setting, Torch, TorchGraph
+from rewarm.bench.bandwidth import InPlacePass
 from rewarm.bench.busy import busy_loops
 from rewarm.bench.equality import check_agreement, check_clipped
 from rewarm.bench.timing import Statistics, TooBusy, interleave, nothing
@@ -224,14 +225,21 @@ class AdamWWorkload:
         for loop in loops:  # the first run in an arm meets new addresses and cold code
             loop.prepare()
             loop.run()
+        # Sets that live in memory get their floor from passes between their own steps.
+        probe = None
+        if self.setting.device.type == "cpu" and self.working_set > conditions.cache_bytes:
+            probe = InPlacePass(self.setting.device, conditions.buffer_bytes)
+            probe.run()
         timed: dict[str, Statistics] = interleave(
-            loops,
+            [*loops, probe] if probe is not None else loops,
             budget_s=conditions.budget_s * share,
             max_runs=conditions.max_runs,
             deadline=conditions.deadline,
             warm=conditions.warm(self.working_set),
             synchronize=torch.cuda.synchronize if self.setting.device.type == "cuda" else nothing,
         )
+        if probe is not None:
+            conditions = replace(conditions, bandwidth=probe.bytes / timed.pop(probe.name).median)
         for loop in loops:
             loop.release_unless_captured()
         facts = {

@@ -13,6 +13,28 @@ import torch
 GIB = 2**30
 
 
+class InPlacePass:
+    """A variant for `timing.interleave`: one in-place pass over a buffer, so that the floor is measured in the same rounds.
+
+    On a shared machine the bandwidth changes from minute to minute; a floor from the start of the run would be another
+    machine's.
+    """
+
+    name = "in-place pass"
+    repeats = 1
+
+    def __init__(self, device: torch.device, buffer_bytes: int = GIB) -> None:
+        self._buffer = torch.ones(buffer_bytes // 4, dtype=torch.float32, device=device)
+        self.bytes = 2 * buffer_bytes
+
+    def prepare(self) -> None:
+        """Needs nothing."""
+
+    def run(self) -> None:
+        """Reads and writes every element once."""
+        self._buffer.mul_(1.0000001)
+
+
 def measure(device: torch.device, buffer_bytes: int = GIB, repeats: int = 9) -> dict[str, Any]:
     """Bytes a second of in-place and copying passes over a buffer that no cache holds.
 

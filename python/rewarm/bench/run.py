@@ -114,6 +114,7 @@ def run(options: Options) -> dict[str, Any]:
                     device=device,
                     threads=threads,
                     bandwidth=bandwidth["bar"],
+                    buffer_bytes=options.buffer_bytes,
                     cache_bytes=header["hardware"]["cache_bytes"],
                     budget_s=QUICK_BUDGET if options.quick else BUDGET,
                     max_runs=options.rounds,

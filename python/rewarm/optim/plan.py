@@ -106,7 +106,10 @@ def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: t
     """Zero moments in the memory layout of `p`, and t = 0 as torch stores it."""
     state = {"step": torch.zeros((), dtype=torch.float32, device=step_device)}
     for key in STATE_KEYS[: 3 if amsgrad else 2]:
-        state[key] = torch.zeros_like(p, dtype=state_dtype, memory_format=torch.preserve_format, requires_grad=False)
+        moment = torch.empty_like(p, dtype=state_dtype, memory_format=torch.preserve_format, requires_grad=False)
+        if moment.device.type == "cpu":
+            core.advise_huge_pages(moment.data_ptr(), moment.nbytes)
+        state[key] = moment.zero_()
     return state
 
 

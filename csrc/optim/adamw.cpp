@@ -41,7 +41,9 @@ bool AdamWCpu::step(const CpuStepInput& input) {
   if (!with_norm_) prepare_update();
 
   const int64_t by_size = plan_.total_elements / kElementsPerThread;
-  width_ = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
+  const int wide = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
+  const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
+  width_ = learn ? pace_.choose(wide) : wide;
   const int64_t n = static_cast<int64_t>(plan_.chunks.size());
   for (int phase = 0; phase < kPhases; ++phase) {
     done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
@@ -54,6 +56,7 @@ bool AdamWCpu::step(const CpuStepInput& input) {
   update_open_.store(false, std::memory_order_relaxed);
   if (with_norm_ && n == 0) open_update();
   run_parallel(*this, width_);
+  if (learn) pace_.record();
 
   int64_t* counters = input.control.counters;
   if (skip_) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/pace.h"
 #include "common/threads.h"
 #include "optim/kernels.h"
 #include "optim/plan.h"
@@ -35,7 +36,8 @@ class AdamWCpu final : private ParallelJob {
  private:
   enum Phase { kNorm = 0, kUpdate = 1, kPhases = 2 };
   static constexpr int kMaxThreads = 64;
-  static constexpr int64_t kElementsPerThread = 16384;  // below two of these one thread is faster than waking another
+  static constexpr int64_t kAlwaysWide = int64_t{1} << 22;  // from here on a step takes milliseconds and a wake-up is nothing
+  static constexpr int64_t kElementsPerThread = 16384;      // below two of these one thread is faster than waking another
 
   void work(int slot) override;
   void run_phase(Phase phase, int slot);
@@ -55,6 +57,7 @@ class AdamWCpu final : private ParallelJob {
   // The step in progress.
   const CpuStepInput* in_ = nullptr;
   int width_ = 1;
+  Pace pace_;
   bool with_norm_ = false;
   bool skip_ = false;
   double grad_factor_ = 1.0;

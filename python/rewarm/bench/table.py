@@ -38,7 +38,7 @@ def heading(header: dict[str, Any], threads: int) -> str:
     gpu = hardware.get("gpu")
     where = gpu["name"] if gpu else f"{hardware['processor']} ({header['isa']['used']}), {threads} threads"
     bandwidth = header["bandwidth"].get(str(threads), {})
-    floor = f", in-place bandwidth {bandwidth['bar'] / 1e9:.1f} GB/s" if bandwidth else ""
+    floor = f", in-place bandwidth {bandwidth['bar'] / 1e9:.1f} GB/s at the start" if bandwidth else ""
     load = header.get("load_average")
     disturbed = f", load average {load:.1f} at the start" if load is not None else ""
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim import checkpoint
 from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
 from rewarm.optim.capture import refuse_while_capturing
+from rewarm.optim.live import Live, LrScale
 from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
 from rewarm.schedule import Schedule
 
@@ -21,34 +22,6 @@ _profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-define
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
-
-
-class Live(NamedTuple):
-    """Views of an optimizer's results on its device; `grad_norm` and `clip_coef` are None when no norm is read."""
-
-    last_lr: Tensor
-    grad_norm: Tensor | None
-    clip_coef: Tensor | None
-    skipped_steps: Tensor
-
-
-class LrScale:
-    """``opt.lr_scale[i]``: a factor on the learning rate of group i, on top of its float or Schedule; saved with the group."""
-
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
-        self._groups = groups
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __getitem__(self, group: int) -> float:
-        return float(self._groups[group].get("lr_scale", 1.0))
-
-    def __setitem__(self, group: int, factor: float) -> None:
-        self._groups[group]["lr_scale"] = checked_scalar(f"lr_scale[{group}]", factor)
-
-    def __repr__(self) -> str:
-        return repr([self[group] for group in range(len(self))])
 
 
 class AdamW(torch.optim.Optimizer):

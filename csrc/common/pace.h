@@ -1,6 +1,6 @@
 // Learns whether a short region is faster alone or with helpers, by now and then trying the other.
 //
-// Waking a helper costs from 5 us to 100 us, depending on the machine and on what else runs there, which no constant knows.
+// What waking a helper costs depends on the machine and on what else runs there, which no constant knows.
 // Results do not depend on the number of threads, so trying is free of consequences. Measured on a shared 2-core virtual
 // machine (AMD EPYC), SAC's 0.22 M parameters: 96 us alone, 111 us with a sleeping helper, 61 us with one that was awake.
 #pragma once

@@ -11,7 +11,7 @@
 namespace rewarm {
 namespace {
 
-// How long a helper looks for the next job before it sleeps, in pauses (about 10 us): the gap between norm and update of one
+// How long a helper looks for the next job before it sleeps, in pauses: the gap between norm and update of one
 // step is covered by the job itself, and the gap between two steps is the user's forward and backward pass, which needs the
 // core.
 constexpr int kSpinsBeforeSleep = 400;

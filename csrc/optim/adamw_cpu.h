@@ -36,8 +36,8 @@ class AdamWCpu final : private ParallelJob {
  private:
   enum Phase { kNorm = 0, kUpdate = 1, kPhases = 2 };
   static constexpr int kMaxThreads = 64;
-  static constexpr int64_t kAlwaysWide = int64_t{1} << 22;  // from here on a step takes milliseconds and a wake-up is nothing
-  static constexpr int64_t kElementsPerThread = 16384;      // below two of these one thread is faster than waking another
+  static constexpr int64_t kAlwaysWide = int64_t{1} << 22;  // a step of this size takes milliseconds; not tuned
+  static constexpr int64_t kElementsPerThread = 16384;      // below two of these nobody is woken; not measured here
 
   void work(int slot) override;
   void run_phase(Phase phase, int slot);

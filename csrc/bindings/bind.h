@@ -8,5 +8,9 @@ namespace rewarm {
 void bind_common(pybind11::module_& m);
 void bind_schedule(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
+void bind_trace(pybind11::module_& m);
+void bind_trace_aggregate(pybind11::module_& m);
+void bind_trace_minute(pybind11::module_& m);
+void bind_trace_synthetic(pybind11::module_& m);
 
 }  // namespace rewarm

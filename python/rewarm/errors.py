@@ -10,10 +10,13 @@
     ├── ScheduleConflict (RuntimeError)     a learning rate was edited that a Schedule drives
     ├── CaptureError (RuntimeError)         a CUDA graph capture that could not be replayed safely
     ├── StateDictMismatch (ValueError)      a state dict of another model or with foreign contents
-    └── DeviceError (RuntimeError)          the CUDA runtime refused a call
+    ├── DeviceError (RuntimeError)          the CUDA runtime refused a call
+    └── TraceError (ValueError)             a trace file that cannot be read as what it claims to be
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class RewarmError(Exception):
@@ -50,3 +53,40 @@ class StateDictMismatch(RewarmError, ValueError):
 
 class DeviceError(RewarmError, RuntimeError):
     """The CUDA runtime refused a call."""
+
+
+class TraceError(RewarmError, ValueError):
+    """A trace file that cannot be read as what it claims to be; says where, what stood there, and what is accepted.
+
+    Attributes:
+        file: The file's relative path, with ``!member`` behind an archive; None where no single file is meant.
+        line: Counted from 1, the header included; None where the error is not in a line.
+        byte: Offset in the (decoded) file.
+        column: Name of the column; None where the whole row or file is meant.
+        text: What was found there, at most 80 bytes.
+        expected: What is accepted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        byte: int | None = None,
+        column: str | None = None,
+        text: str | None = None,
+        expected: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.file, self.line, self.byte, self.column, self.text, self.expected = file, line, byte, column, text, expected
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keeps the fields in a pickle: without it Ray would take a parse error for a dead worker and try again."""
+        return _rebuild_trace_error, (str(self), self.__dict__)
+
+
+def _rebuild_trace_error(message: str, fields: dict[str, Any]) -> TraceError:
+    error = TraceError(message)
+    error.__dict__.update(fields)
+    return error

@@ -1,0 +1,9 @@
+#include "bindings/bind.h"
+
+namespace py = pybind11;
+
+namespace rewarm {
+
+void bind_trace_minute(py::module_& m) { (void)m; }
+
+}  // namespace rewarm

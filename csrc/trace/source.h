@@ -1,0 +1,33 @@
+// Where bytes come from: a plain file by pread, or anything that can be read once from front to back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace rewarm::trace {
+
+// Read from one thread at a time. Decoders (gzip, zstd, a ZIP member) stand behind it in bindings/.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  // Up to n bytes into buffer; 0 at the end. Throws rewarm::Error.
+  virtual size_t read(char* buffer, size_t n) = 0;
+};
+
+// One file of a table, or one member of an archive.
+struct SourceFile {
+  std::string name;                      // as errors show it: the relative path, with "!member" for a ZIP
+  std::string path;                      // on disk
+  int32_t region = -1;                   // code in the region dictionary, -1 = null
+  int64_t size = 0;                      // bytes on disk
+  std::vector<std::string> header;       // its column names, unquoted
+  int64_t header_bytes = 0;              // up to and with the header's line end, byte order mark included
+  bool crlf = false;                     // the header line ended in CRLF
+  std::function<std::unique_ptr<ByteSource>()> open;  // empty: a plain file, split by pread
+};
+
+}  // namespace rewarm::trace

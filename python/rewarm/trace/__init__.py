@@ -1,0 +1,3 @@
+"""The Huawei Public Cloud Trace 2025: read, aggregate, report (Joosen et al., "Serverless Cold Starts and Where to Find Them",
+EuroSys 2025).
+"""

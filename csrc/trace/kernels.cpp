@@ -9,27 +9,6 @@
 namespace rewarm::trace {
 namespace {
 
-bool runs_avx2() {
-#if defined(REWARM_TRACE_SIMD)
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-         __builtin_cpu_supports("popcnt");
-#else
-  return false;
-#endif
-}
-
-bool runs_avx512() {
-#if defined(REWARM_TRACE_SIMD)
-  __builtin_cpu_init();
-  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
-         __builtin_cpu_supports("avx512vbmi2");
-#else
-  return false;
-#endif
-}
-
 const Kernels& choose() {
 #if defined(REWARM_TRACE_SIMD)
   const Isa allowed = active_isa();

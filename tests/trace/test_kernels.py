@@ -259,6 +259,12 @@ def test_find_whole_sub_blocks(level, density):
         assert_found(level, text, around=",")
 
 
+def test_find_nothing_but_delimiters(level):
+    """As many line feeds as fit: counters narrower than the block would run over."""
+    for c in b"\n,":
+        assert_found(level, bytes([c]) * 32768, around="x")
+
+
 def test_is_grid(level):
     for columns in (1, 2, 18):
         for rows in (0, 1, 7, 300):

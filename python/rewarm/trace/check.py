@@ -12,6 +12,7 @@ from rewarm.trace.listing import PathArgument
 from rewarm.trace.progress import Progress
 from rewarm.trace.source import Found, Source, discover
 
+
 def check(
     path: PathArgument,
     *,

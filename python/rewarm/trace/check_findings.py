@@ -60,7 +60,6 @@ class Finding:
 
     _severity: float = -np.inf
 
-
     def as_record(self) -> dict[str, object]:
         """One row of the table that `check` returns."""
         return {

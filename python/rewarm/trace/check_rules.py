@@ -21,7 +21,15 @@ END = 31 * 86400.0
 COLD_START_PARTS = ("podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
 FRONTEND_PARTS = ("totalCost_worker", "frontendCost", "busCost", "readBodyCost", "writeRspCost")
 #: Empty together, where the front end logged nothing.
-FRONTEND_BLOCK = ("time_frontend", "totalCost_frontend", "frontendCost", "busCost", "readBodyCost", "writeRspCost", "requestBodySize")
+FRONTEND_BLOCK = (
+    "time_frontend",
+    "totalCost_frontend",
+    "frontendCost",
+    "busCost",
+    "readBodyCost",
+    "writeRspCost",
+    "requestBodySize",
+)
 REQUEST_DURATIONS = ("totalCost_worker", "workerCost", "runtimeCost", *FRONTEND_BLOCK[1:-1])
 #: Seconds between the parts of a front-end time and its whole, with half a microsecond for the six printed decimals.
 HOP = (0.27e-3 - 0.5e-6, 0.32e-3 + 0.5e-6)

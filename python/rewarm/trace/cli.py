@@ -97,7 +97,9 @@ def _policy(name: str, choices: list[str], text: str) -> Callable[[_Command], _C
 
 
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "table": _option("--table", "Which table, where a path holds several or its header does not say.", type=click.Choice(TABLES)),
+    "table": _option(
+        "--table", "Which table, where a path holds several or its header does not say.", type=click.Choice(TABLES)
+    ),
     "region": _option("--region", "Only these regions, such as R2,R3.", type=Names()),
     "time": _option("--time", "Only these seconds since the trace began, such as 0:86400 for day 0.", type=Span()),
     "columns": _option("--columns", "Only these columns; derived ones such as funcID or hour, too.", type=Names()),

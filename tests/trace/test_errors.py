@@ -130,7 +130,7 @@ def test_rejects_are_kept_up_to_a_limit_and_counted_exactly(tmp_path, threads):
 def test_headers(tmp_path):
     data = cold(GOOD)
     error = raised(tmp_path, data.replace(b"deployCodeCost", b"deployCosts"))
-    assert error.line == 1 and error.text == "deployCosts"
+    assert error.line == 1 and error.column == "deployCosts"
     assert 'has no column "deployCosts"' in str(error) and 'unknown_columns="ignore"' in str(error)
     error = raised(tmp_path, data.replace(b"deployCodeCost", b"deployCosts"), unknown_columns="ignore", columns=["deployCodeCost"])
     assert 'the file has no column "deployCodeCost"' in str(error)

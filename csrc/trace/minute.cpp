@@ -25,9 +25,10 @@ bool is_funcid(const std::string& name) {
   return pool != std::string::npos && pool > user + 3 && pool + 3 < name.size();
 }
 
-std::vector<MinuteUnit> cut_units(const std::vector<MinuteFile>& files, int64_t block_bytes) {
+std::vector<MinuteUnit> cut_units(const std::vector<MinuteFile>& files, size_t first_file, size_t end_file,
+                                  int64_t block_bytes) {
   std::vector<MinuteUnit> units;
-  for (size_t f = 0; f < files.size(); ++f) {
+  for (size_t f = first_file; f < end_file; ++f) {
     const SourceFile& source = files[f].source;
     const int64_t first = source.header_bytes;
     // A stream has no middle: one unit, cut into batches as it comes.
@@ -46,12 +47,12 @@ std::vector<MinuteUnit> cut_units(const std::vector<MinuteFile>& files, int64_t 
 // What the workers of one call share.
 class Work {
  public:
-  Work(const std::vector<MinuteFile>& files, const MinuteOptions& options, BatchSink& sink, Progress& progress)
+  Work(const std::vector<MinuteFile>& files, size_t first_file, size_t end_file, const MinuteOptions& options,
+       Progress& progress)
       : files_(files),
         options_(options),
-        sink_(sink),
         progress_(progress),
-        units_(cut_units(files, options.block_bytes)),
+        units_(cut_units(files, first_file, end_file, options.block_bytes)),
         results_(units_.size()) {}
 
   void run(const Poll& poll) {
@@ -60,7 +61,7 @@ class Work {
     std::vector<std::thread> threads;
     running_ = width;
     try {
-      for (size_t w = 0; w < width; ++w) threads.emplace_back([this, w] { work(static_cast<int>(w)); });
+      for (size_t w = 0; w < width; ++w) threads.emplace_back([this] { work(); });
       wait(poll);
     } catch (...) {
       progress_.cancel = true;
@@ -71,35 +72,35 @@ class Work {
     if (error_) fail();
   }
 
-  void collect(std::vector<Reject>* rejects, int64_t* rejected) const {
+  // Whether run threw an error of the files, not of the caller's poll.
+  bool failed() const { return error_ != nullptr; }
+
+  // In row order, up to the first error.
+  void collect(std::deque<std::shared_ptr<const Batch>>* batches, std::vector<Reject>* rejects, int64_t* rejected) {
     int64_t lines = 1;  // the header
-    int64_t count = 0;
-    for (size_t u = 0; u < units_.size(); ++u) {
+    for (size_t u = 0; u < units_.size() && u <= first_error_; ++u) {
+      MinuteResult& result = results_[u];
       if (u == 0 || units_[u].file != units_[u - 1].file) lines = 1;
-      count += results_[u].rejected;
-      if (rejects != nullptr) {
-        for (Reject reject : results_[u].rejects) {
-          if (rejects->size() >= kMostRejects) break;
-          reject.line += lines;
-          rejects->push_back(std::move(reject));
-        }
+      for (auto& batch : result.batches) batches->push_back(std::move(batch));
+      *rejected += result.rejected;
+      for (Reject& reject : result.rejects) {
+        if (rejects->size() >= kMostRejects) break;
+        reject.line += lines;
+        rejects->push_back(std::move(reject));
       }
-      lines += results_[u].lines;
+      lines += result.lines;
     }
-    if (rejected != nullptr) *rejected = count;
   }
 
  private:
-  void work(int worker) {
-    std::unique_ptr<MinuteReader> reader;
+  void work() {
+    std::unique_ptr<UnitReader> reader;
     for (;;) {
       const size_t u = next_++;
       if (u >= units_.size() || u > first_error_ || progress_.cancel) break;
       try {
-        if (reader == nullptr) reader = std::make_unique<MinuteReader>(files_, options_, progress_);
-        reader->read(
-            units_[u], &results_[u], [&](const Batch& batch) { sink_.consume(worker, batch); },
-            [&] { return progress_.cancel || u > first_error_; });
+        if (reader == nullptr) reader = std::make_unique<UnitReader>(files_, options_, progress_);
+        reader->read(units_[u], &results_[u], [&] { return progress_.cancel || u > first_error_; });
       } catch (...) {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (!error_ || u < first_error_) {
@@ -142,7 +143,6 @@ class Work {
 
   const std::vector<MinuteFile>& files_;
   const MinuteOptions& options_;
-  BatchSink& sink_;
   Progress& progress_;
   const std::vector<MinuteUnit> units_;
   std::vector<MinuteResult> results_;
@@ -200,11 +200,55 @@ std::shared_ptr<const MinuteHeader> make_minute_header(const std::string& file, 
   return header;
 }
 
-void read_minute_into(const std::vector<MinuteFile>& files, const MinuteOptions& options, BatchSink& sink, Progress& progress,
-                      std::vector<Reject>* rejects, int64_t* rejected, const Poll& poll) {
-  Work work(files, options, sink, progress);
-  work.run(poll);
-  work.collect(rejects, rejected);
+std::vector<OutputField> minute_fields(const std::vector<std::string>& columns) {
+  static const OutputField kFields[] = {{"region", Type::kDictionary, 4, ""}, {"metric", Type::kDictionary, 4, ""},
+                                        {"stat", Type::kDictionary, 4, ""},   {"funcID", Type::kDictionary, 4, ""},
+                                        {"time", Type::kInt32, 4, "s"},       {"value", Type::kFloat64, 8, ""}};
+  std::vector<OutputField> fields;
+  for (const std::string& name : columns) {
+    const auto known =
+        std::find_if(std::begin(kFields), std::end(kFields), [&](const OutputField& f) { return f.name == name; });
+    if (known == std::end(kFields))
+      throw Error(ErrorKind::kInvalidArgument,
+                  "columns: the minute table has region, metric, stat, funcID, time and value; got \"" + name + "\"");
+    fields.push_back(*known);
+  }
+  return fields;
+}
+
+MinuteReader::MinuteReader(std::vector<MinuteFile> files, MinuteOptions options)
+    : files_(std::move(files)), options_(std::move(options)) {}
+
+std::shared_ptr<const Batch> MinuteReader::next(const Poll& poll) {
+  if (progress_.cancel) throw Error(ErrorKind::kTrace, "the read was interrupted");
+  while (ready_.empty()) {
+    if (error_) {
+      stop();
+      std::rethrow_exception(std::exchange(error_, nullptr));
+    }
+    if (next_file_ >= files_.size()) return nullptr;
+    read_some(poll);
+  }
+  std::shared_ptr<const Batch> batch = std::move(ready_.front());
+  ready_.pop_front();
+  return batch;
+}
+
+void MinuteReader::read_some(const Poll& poll) {
+  // Packed text is longer than its file; each file counts as one block at least.
+  int64_t blocks = 0;
+  const size_t begin = next_file_;
+  while (next_file_ < files_.size() && (next_file_ == begin || blocks < 2 * options_.threads))
+    blocks += files_[next_file_++].source.size / options_.block_bytes + 1;
+
+  Work work(files_, begin, next_file_, options_, progress_);
+  try {
+    work.run(poll);
+  } catch (...) {
+    if (!work.failed()) throw;
+    error_ = std::current_exception();
+  }
+  work.collect(&ready_, &rejects_, &rejected_);
 }
 
 }  // namespace rewarm::trace

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <exception>
 #include <limits>
 #include <memory>
 #include <string>
@@ -45,9 +47,36 @@ std::shared_ptr<const MinuteHeader> make_minute_header(const std::string& file, 
                                                        const std::vector<std::string>& wanted, bool ignore_unknown,
                                                        Dictionary* functions);
 
-// Calls sink.consume for every batch that has rows, from up to options.threads workers, in no order: (Batch::file,
-// Batch::first_byte) is the order. Returns when all is read, or throws the first error in row order.
-void read_minute_into(const std::vector<MinuteFile>& files, const MinuteOptions& options, BatchSink& sink, Progress& progress,
-                      std::vector<Reject>* rejects, int64_t* rejected, const Poll& poll = {});
+// What batches of these columns look like; throws for a name that is none of the table's.
+std::vector<OutputField> minute_fields(const std::vector<std::string>& columns);
+
+// The batches in (file, row) order. Files are read a few at a time, so memory does not grow with their number.
+class MinuteReader {
+ public:
+  MinuteReader(std::vector<MinuteFile> files, MinuteOptions options);
+
+  // Null at the end. Throws the first error in row order once the batches before it are delivered. `poll` is called every 50 ms
+  // while it works; what it throws ends the work.
+  std::shared_ptr<const Batch> next(const Poll& poll);
+  void stop() { next_file_ = files_.size(); }
+
+  Progress& progress() { return progress_; }
+  const MinuteOptions& options() const { return options_; }
+  // Of the files read so far: the first kMostRejects, and how many there were.
+  const std::vector<Reject>& rejects() const { return rejects_; }
+  int64_t rejected() const { return rejected_; }
+
+ private:
+  void read_some(const Poll& poll);
+
+  const std::vector<MinuteFile> files_;
+  const MinuteOptions options_;
+  Progress progress_;
+  size_t next_file_ = 0;
+  std::deque<std::shared_ptr<const Batch>> ready_;
+  std::exception_ptr error_;
+  std::vector<Reject> rejects_;
+  int64_t rejected_ = 0;
+};
 
 }  // namespace rewarm::trace

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-
 namespace rewarm::trace {
 namespace {
 
@@ -20,14 +19,12 @@ const char* line_end(const char* at, const char* limit) {
 
 }  // namespace
 
-MinuteReader::MinuteReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress)
+UnitReader::UnitReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress)
     : files_(files), options_(options), progress_(progress), scan_cells_(scan_cells()) {}
 
-void MinuteReader::read(const MinuteUnit& unit, MinuteResult* result, const std::function<void(const Batch&)>& deliver,
-                        const std::function<bool()>& stop) {
+void UnitReader::read(const MinuteUnit& unit, MinuteResult* result, const std::function<bool()>& stop) {
   unit_ = unit;
   result_ = result;
-  deliver_ = &deliver;
   file_ = &files_[static_cast<size_t>(unit.file)];
   scan_.columns = static_cast<int32_t>(file_->header->names.size());
   scan_.cells = 0;
@@ -99,7 +96,7 @@ void MinuteReader::read(const MinuteUnit& unit, MinuteResult* result, const std:
         end_row(offset_of(at));
         ++at;
         in_row = false;
-        if (offset_of(at) >= batch_end_) deliver_batch(offset_of(at));
+        if (offset_of(at) >= batch_end_) end_batch(offset_of(at));
       }
     }
     window_.consume(static_cast<size_t>(at - window_.data()));
@@ -115,16 +112,16 @@ void MinuteReader::read(const MinuteUnit& unit, MinuteResult* result, const std:
       window_.fill();
     }
   }
-  deliver_batch(window_.offset());
+  end_batch(window_.offset());
   if (unit.end == std::numeric_limits<int64_t>::max()) ++progress_.files;
 }
 
-int64_t MinuteReader::batch_edge(int64_t row) const {
+int64_t UnitReader::batch_edge(int64_t row) const {
   const int64_t first = file_->source.header_bytes;
   return first + ((row - first) / options_.block_bytes + 1) * options_.block_bytes;
 }
 
-void MinuteReader::begin_row(const char* at) {
+void UnitReader::begin_row(const char* at) {
   row_begin_ = offset_of(at);
   row_text_size_ = std::min(kShownBytes, window_.size() - static_cast<size_t>(at - window_.data()));
   std::memcpy(row_text_, at, row_text_size_);
@@ -137,7 +134,7 @@ void MinuteReader::begin_row(const char* at) {
 }
 
 // The row cannot be cut into fields: one error stands for all of it.
-void MinuteReader::lose_row(const std::string& expected) {
+void UnitReader::lose_row(const std::string& expected) {
   const void* feed = std::memchr(row_text_, '\n', row_text_size_);
   const char* end = feed != nullptr ? static_cast<const char*>(feed) : row_text_ + row_text_size_;
   if (end > row_text_ && end[-1] == '\r') --end;
@@ -147,7 +144,7 @@ void MinuteReader::lose_row(const std::string& expected) {
 }
 
 // `end`: where its line feed stands in the file; scan_.column is the column of its last field.
-void MinuteReader::end_row(int64_t end) {
+void UnitReader::end_row(int64_t end) {
   const int64_t length = end - row_begin_;
   const bool blank = length == 0 || (length == 1 && row_text_[0] == '\r');
   if (!blank && !row_lost_ && scan_.column + 1 != scan_.columns)
@@ -186,7 +183,7 @@ void MinuteReader::end_row(int64_t end) {
 }
 
 // The field at *at, which the scan left to us; afterwards *at is its delimiter, unless the field goes on behind the window.
-MinuteReader::Field MinuteReader::take_field(const char** at) {
+UnitReader::Field UnitReader::take_field(const char** at) {
   const char* begin = *at;
   const char* all = window_.data() + window_.size();
   const char* end = begin;
@@ -219,12 +216,12 @@ MinuteReader::Field MinuteReader::take_field(const char** at) {
   return Field::kDone;
 }
 
-MinuteReader::Field MinuteReader::lost_quote() {
+UnitReader::Field UnitReader::lost_quote() {
   lose_row("a closing quote before the end of the line, followed by a comma or the line's end");
   return Field::kLost;
 }
 
-void MinuteReader::take_value(const char* begin, const char* end) {
+void UnitReader::take_value(const char* begin, const char* end) {
   const int64_t byte = offset_of(begin);
   const int32_t code = scan_.codes[scan_.column];
   if (code == kUnwantedColumn || is_null_field(begin, end)) return;
@@ -252,7 +249,7 @@ void MinuteReader::take_value(const char* begin, const char* end) {
       bad_field(begin, end, byte, "a decimal number");
       if (skip) return;
       null_values_.push_back(scan_.cells);
-      value = 0;
+      value = std::numeric_limits<double>::quiet_NaN();
     }
     scan_.functions[scan_.cells] = code;
     scan_.values[scan_.cells] = value;
@@ -260,19 +257,19 @@ void MinuteReader::take_value(const char* begin, const char* end) {
   }
 }
 
-void MinuteReader::bad_field(const char* begin, const char* end, int64_t byte, const char* expected) {
+void UnitReader::bad_field(const char* begin, const char* end, int64_t byte, const char* expected) {
   const bool skip = options_.on_error == OnError::kSkip;
   reject(byte, file_->header->names[static_cast<size_t>(scan_.column)], begin, end, expected, skip ? "row skipped" : "null");
 }
 
-void MinuteReader::reject(int64_t byte, const std::string& column, const char* begin, const char* end,
-                          const std::string& expected, const char* action) {
+void UnitReader::reject(int64_t byte, const std::string& column, const char* begin, const char* end,
+                        const std::string& expected, const char* action) {
   const std::string text(begin, std::min(kShownBytes, static_cast<size_t>(end - begin)));
   row_rejects_.push_back({unit_.file, result_->lines + 1, byte, column, text, expected, action});
 }
 
 // Room for the cells of so much more text, one in two bytes at most.
-void MinuteReader::reserve(size_t text_bytes) {
+void UnitReader::reserve(size_t text_bytes) {
   const size_t cells = static_cast<size_t>(scan_.cells) + text_bytes / 2 + 1;
   if (functions_ == nullptr) {
     functions_ = std::make_shared<Buffer>();
@@ -323,13 +320,14 @@ Column constant_column(int32_t code, std::shared_ptr<const Dictionary> words, in
 
 }  // namespace
 
-void MinuteReader::deliver_batch(int64_t next_begin) {
+void UnitReader::end_batch(int64_t next_begin) {
   const int64_t rows = scan_.cells;
   if (rows > 0) {
     functions_->resize(static_cast<size_t>(rows) * sizeof(int32_t));
     values_->resize(static_cast<size_t>(rows) * sizeof(double));
     times_->resize(static_cast<size_t>(rows) * sizeof(int32_t));
-    Batch batch;
+    auto built = std::make_shared<Batch>();
+    Batch& batch = *built;
     batch.rows = rows;
     batch.file = unit_.file;
     batch.first_byte = batch_begin_;
@@ -361,7 +359,7 @@ void MinuteReader::deliver_batch(int64_t next_begin) {
       }
       batch.columns.push_back(std::move(column));
     }
-    (*deliver_)(batch);
+    result_->batches.push_back(std::move(built));
     functions_ = values_ = times_ = nullptr;
   }
   null_values_.clear();

@@ -23,6 +23,7 @@ struct MinuteUnit {
 // Lines count from the unit's first row.
 struct MinuteResult {
   int64_t lines = 0;
+  std::vector<std::shared_ptr<const Batch>> batches;  // those that have rows
   int64_t rejected = 0;
   std::vector<Reject> rejects;  // at most kMostRejects
   bool failed = false;          // by `failure`, a field or row that cannot be read
@@ -30,13 +31,12 @@ struct MinuteResult {
 };
 
 // Belongs to one worker, which reads many units with it.
-class MinuteReader {
+class UnitReader {
  public:
-  MinuteReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress);
+  UnitReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress);
 
-  // Calls deliver for each batch that has rows. stop() is asked at the end of each window of text.
-  void read(const MinuteUnit& unit, MinuteResult* result, const std::function<void(const Batch&)>& deliver,
-            const std::function<bool()>& stop);
+  // stop() is asked for each window of text; when it says so, what is read stays incomplete.
+  void read(const MinuteUnit& unit, MinuteResult* result, const std::function<bool()>& stop);
 
  private:
   enum class Field { kDone, kNeedsText, kLost };
@@ -51,7 +51,7 @@ class MinuteReader {
               const char* action);
   void bad_field(const char* begin, const char* end, int64_t byte, const char* expected);
   void reserve(size_t text_bytes);
-  void deliver_batch(int64_t next_begin);
+  void end_batch(int64_t next_begin);
   int64_t offset_of(const char* at) const { return window_.offset() + (at - window_.data()); }
   int64_t batch_edge(int64_t row) const;
 
@@ -60,7 +60,6 @@ class MinuteReader {
   Progress& progress_;
   const ScanCells scan_cells_;
   TextWindow window_;
-  const std::function<void(const Batch&)>* deliver_ = nullptr;
 
   MinuteUnit unit_{};
   MinuteResult* result_ = nullptr;

@@ -121,8 +121,8 @@ def cold_start_blocks(rows: int, seed: int, day: int) -> Iterator[str]:
         numbers = (time, f, total, allocation, code, dependency, scheduling)
         rows_of_block = zip(cluster, *(array.tolist() for array in numbers), strict=True)
         yield "".join(
-            f"{day},{t:.3f},{c},{functions.name[k]},{functions.user[k]},{ids[64 * i : 64 * i + 64]},{w / 1e6:.6f},{a / 1e9:.9f},"
-            f"{o / 1e3:.3f},{d / 1e3:.3f},{s / 1e9:.9f},{functions.pool[k]}-{serial[i]:010d}\n"
+            f"{day},{t:.3f},{c},{functions.name[k]},{functions.user[k]},{ids[64 * i : 64 * i + 64]},{w / 1e6:.6f},"
+            f"{a / 1e9:.9f},{o / 1e3:.3f},{d / 1e3:.3f},{s / 1e9:.9f},{functions.pool[k]}-{serial[i]:010d}\n"
             for i, (c, t, k, w, a, o, d, s) in enumerate(rows_of_block)
         )
 

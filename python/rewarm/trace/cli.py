@@ -302,8 +302,8 @@ def convert(paths: tuple[str, ...], output: str, **options: Any) -> None:
     written, rejects = convert_all(_one_or_list(paths), output, progress=True, **_given(options))
     for path in written:
         click.echo(path)
-    for table in rejects:
-        _rejects_found(table)
+    for of_file in rejects:
+        _rejects_found(of_file)
 
 
 @trace.command()

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from rewarm.errors import BackendUnavailable
 from rewarm.trace.source import Source, discover
 from rewarm.trace.stand_in import batches, read
+from rewarm.trace.synthetic import MARKER
 
 Array = NDArray[Any]
 COSTS = ("totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
@@ -212,6 +214,21 @@ class Trace:
         with batches(self.path, list(columns), table=table, region=only, **filters) as stream:
             for batch in stream:
                 yield pa.record_batch(batch)
+
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """How many files of each table each region has."""
+        counts: dict[str, dict[str, int]] = {region: {} for region in self.regions}
+        for source in self.found.sources:
+            if source.table != "runtime":
+                of = counts[self._region(source)]
+                of[source.table] = of.get(source.table, 0) + 1
+        return counts
+
+    @functools.cached_property
+    def synthetic(self) -> bool:
+        """Whether `rewarm.trace.generate` wrote any of it: it leaves a marker in the folder above."""
+        folders = {Path(source.path).resolve().parent for source in self.found.sources}
+        return any((parent / MARKER).exists() for folder in folders for parent in (folder, *folder.parents))
 
     def say(self, what: str) -> None:
         """Reports progress."""

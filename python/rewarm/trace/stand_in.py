@@ -20,11 +20,10 @@ def _rows(found, columns, table, time):
     for source in found.sources:
         if table == "minute":
             t = pa.csv.read_csv(source.path)
-            for i in range(2, t.num_columns):
-                v = t.column(i).to_numpy().astype(float)
-                at = np.nonzero(~np.isnan(v))[0]
-                n = pa.array([t.column_names[i]] * len(at)).dictionary_encode() if len(at) else pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([t.column_names[i]]))
-                yield pa.record_batch({"funcID": n, "time": pa.array(t["time"].to_numpy()[at].astype(np.int32)), "value": pa.array(v[at])})
+            v = np.stack([t.column(i).to_numpy().astype(float) for i in range(2, t.num_columns)], 1)
+            at, col = np.nonzero(~np.isnan(v))
+            n = pa.DictionaryArray.from_arrays(pa.array(col.astype(np.int32)), pa.array(t.column_names[2:]))
+            yield pa.record_batch({"funcID": n, "time": pa.array(t["time"].to_numpy()[at].astype(np.int32)), "value": pa.array(v[at, col])})
             continue
         t = pa.csv.read_csv(source.path)
         pod = np.array(t["podID"].to_pylist(), object)

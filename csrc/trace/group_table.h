@@ -58,7 +58,7 @@ class GroupTable {
       std::fill(ids, ids + rows, 0u);
       return;
     }
-    packed_.assign(static_cast<size_t>(rows * words_), 0);
+    if (packed_.size() < static_cast<size_t>(rows * words_)) packed_.resize(static_cast<size_t>(rows * words_));
     for (size_t k = 0; k < keys.size(); ++k) pack(fields_[k], *keys[k], rows);
     if (words_ == 1) {
       look_up<1>(rows, ids);
@@ -79,17 +79,26 @@ class GroupTable {
  private:
   static constexpr size_t kFirstSlots = 1024;
 
-  template <class T>
+  // The first field of a word clears what the batch before left there.
+  template <class T, bool kFirst>
   void pack_values(const KeyField& f, const Column& column, int64_t rows) {
     const T* values = column.data<T>();
     uint64_t* out = packed_.data() + f.word;
+    const int64_t words = words_;
     const uint64_t bias = uint64_t{1} - static_cast<uint64_t>(f.lowest);
-    if (column.validity == nullptr) {
-      for (int64_t r = 0; r < rows; ++r)
-        out[r * words_] |= (static_cast<uint64_t>(static_cast<int64_t>(values[r])) + bias) << f.shift;
+    const bool holes = column.validity != nullptr;
+    for (int64_t r = 0; r < rows; ++r) {
+      uint64_t value = (static_cast<uint64_t>(static_cast<int64_t>(values[r])) + bias) << f.shift;
+      if (holes && !column.valid(r)) value = 0;
+      out[r * words] = kFirst ? value : out[r * words] | value;
+    }
+  }
+  template <class T>
+  void pack_values(const KeyField& f, const Column& column, int64_t rows) {
+    if (f.shift == 0) {
+      pack_values<T, true>(f, column, rows);
     } else {
-      for (int64_t r = 0; r < rows; ++r)
-        if (column.valid(r)) out[r * words_] |= (static_cast<uint64_t>(static_cast<int64_t>(values[r])) + bias) << f.shift;
+      pack_values<T, false>(f, column, rows);
     }
   }
 

@@ -125,14 +125,13 @@ Plan make_plan(const std::vector<SourceFile>& files, const ReadOptions& options)
   const std::vector<std::string> names =
       options.columns.empty() ? default_columns(files, table, options.text_ids) : options.columns;
   const bool ids = !options.text_ids && std::find(names.begin(), names.end(), "requestID") != names.end();
-  plan.id_bytes = options.id_bytes > 0 || !ids ? (options.id_bytes > 0 ? options.id_bytes : 32) : first_id_bytes(files, table);
+  plan.id_bytes = options.id_bytes > 0 || !ids ? (options.id_bytes > 0 ? options.id_bytes : 32) : first_id_bytes(files);
   if (plan.id_bytes != 32 && plan.id_bytes != 16)
     throw Error(ErrorKind::kInvalidArgument, "id_bytes: expected 16 or 32, got " + std::to_string(plan.id_bytes));
 
   for (const std::string& name : names) {
     for (const Output& before : plan.outputs)
-      if (before.field.name == name)
-        throw Error(ErrorKind::kInvalidArgument, "columns: \"" + name + "\" is asked for twice");
+      if (before.field.name == name) throw Error(ErrorKind::kInvalidArgument, "columns: \"" + name + "\" is asked for twice");
     const int32_t index = find_published(table, name);
     if (index >= 0) {
       plan.outputs.push_back(published_output(table, index, options.text_ids, plan.id_bytes));
@@ -141,7 +140,8 @@ Plan make_plan(const std::vector<SourceFile>& files, const ReadOptions& options)
       need(&plan, {index});
       continue;
     }
-    const auto derived = std::find_if(std::begin(kDerived), std::end(kDerived), [&](const Derived& d) { return name == d.name; });
+    const auto derived =
+        std::find_if(std::begin(kDerived), std::end(kDerived), [&](const Derived& d) { return name == d.name; });
     if (derived == std::end(kDerived)) {
       std::vector<const char*> known = published_names(table);
       for (const Derived& d : kDerived)
@@ -167,7 +167,6 @@ Plan make_plan(const std::vector<SourceFile>& files, const ReadOptions& options)
       case OutputKind::kFuncId:
         plan.joins_functions = true;
         plan.pod_grammar = true;
-        output.published = plan.pod;
         need(&plan, {plan.function, plan.user, plan.pod});
         break;
       case OutputKind::kRegion: break;
@@ -222,10 +221,9 @@ std::vector<int32_t> map_columns(const SourceFile& file, const Plan& plan, bool 
   return published;
 }
 
-int32_t first_id_bytes(const std::vector<SourceFile>& files, const TableSpec& table) {
+int32_t first_id_bytes(const std::vector<SourceFile>& files) {
   for (const SourceFile& file : files) {
     const auto found = std::find(file.header.begin(), file.header.end(), std::string("requestID"));
-    (void)table;
     TextWindow window;
     window.open(file, file.header_bytes);
     while (true) {
@@ -248,7 +246,8 @@ int32_t first_id_bytes(const std::vector<SourceFile>& files, const TableSpec& ta
       if (ends.empty() || found == file.header.end()) return 32;
       const size_t c = static_cast<size_t>(found - file.header.begin());
       std::string scratch;
-      const FieldText text = unquoted(window.data() + static_cast<uint16_t>(ends[c] + 1), window.data() + ends[c + 1], &scratch);
+      const FieldText text =
+          unquoted(window.data() + static_cast<uint16_t>(ends[c] + 1), window.data() + ends[c + 1], &scratch);
       uint8_t id[16];
       return parse_hex(text.begin, text.end, 16, id) == Parsed::kOk ? 16 : 32;
     }

@@ -34,7 +34,7 @@ enum class OutputKind : int32_t {
 struct Output {
   OutputField field;
   OutputKind kind;
-  int32_t published;  // the column that it is, or the first that it is made of; -1: none
+  int32_t published;  // where that column is null, so is this; -1: its nulls are its own
 };
 
 struct Plan {
@@ -45,7 +45,7 @@ struct Plan {
   // The columns that filters look at, in the order in which a row's errors are reported.
   std::vector<int32_t> filters;
   int32_t cluster = -1, function = -1, user = -1, pod = -1, request = -1;  // published columns by role
-  bool pod_grammar = false;  // podID is taken apart, not only copied
+  bool pod_grammar = false;                                                // podID is taken apart, not only copied
   bool joins_functions = false;
   bool filters_functions = false;
   int32_t id_bytes = 32;
@@ -56,7 +56,7 @@ struct Plan {
 Plan make_plan(const std::vector<SourceFile>& files, const ReadOptions& options);
 
 // The width of the ids in the first data row of the whole read, in bytes.
-int32_t first_id_bytes(const std::vector<SourceFile>& files, const TableSpec& table);
+int32_t first_id_bytes(const std::vector<SourceFile>& files);
 
 // Column c of the file is published column (result[c]), or -1: not read. Throws for unknown, repeated and missing columns.
 std::vector<int32_t> map_columns(const SourceFile& file, const Plan& plan, bool ignore_unknown);

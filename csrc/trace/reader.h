@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,7 +49,7 @@ class FunctionTable {
   std::shared_ptr<const Dictionary> trigger_groups() const { return trigger_groups_; }
 
  private:
-  std::vector<std::pair<std::string, Entry>> entries_;  // sorted by find's first caller would race: kept sorted by add
+  std::map<std::pair<int32_t, std::string>, Entry> entries_;
   std::shared_ptr<Dictionary> runtimes_ = std::make_shared<Dictionary>();
   std::shared_ptr<Dictionary> trigger_groups_ = std::make_shared<Dictionary>();
 };
@@ -60,8 +61,8 @@ struct ReadOptions {
   bool ignore_unknown = false;       // unknown_columns="ignore"
   OnError on_error = OnError::kRaise;
   int threads = 1;
-  int64_t block_bytes = int64_t{8} << 20;  // of text a batch
-  int32_t id_bytes = 0;                    // of a requestID; 0: the first data row decides
+  int64_t block_bytes = int64_t{8} << 20;                        // of text a batch
+  int32_t id_bytes = 0;                                          // of a requestID; 0: the first data row decides
   double time_begin = std::numeric_limits<double>::quiet_NaN();  // half open; NaN = open
   double time_end = std::numeric_limits<double>::quiet_NaN();
   std::vector<int16_t> clusters;       // empty = all

@@ -18,9 +18,7 @@ struct Grid {
   int32_t shift = 0;
   int32_t trim = 0;  // of the last column
 
-  FieldColumn column(int32_t c) const {
-    return {text, ends, rows, columns + shift, c + shift, c == columns - 1 ? trim : 0};
-  }
+  FieldColumn column(int32_t c) const { return {text, ends, rows, columns + shift, c + shift, c == columns - 1 ? trim : 0}; }
 };
 
 // A row that cannot be cut into fields: text[begin, end) without its line end.

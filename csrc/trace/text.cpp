@@ -56,8 +56,10 @@ size_t TextWindow::read(char* to, size_t n) {
     if (got > 0) return static_cast<size_t>(got);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(*file_, std::string("cannot be read: ") + std::strerror(errno), next_);
-    fail(*file_, "ends at byte " + std::to_string(next_) + " but had " + std::to_string(file_->size) +
-                     " bytes when it was found: it changed while it was read", next_);
+    fail(*file_,
+         "ends at byte " + std::to_string(next_) + " but had " + std::to_string(file_->size) +
+             " bytes when it was found: it changed while it was read",
+         next_);
   }
 }
 

@@ -2,15 +2,21 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bindings/bind.h"
+#include "bindings/trace_read.h"
 #include "trace/aggregate_bytes.h"
 #include "trace/aggregate_columns.h"
 #include "trace/aggregate_sink.h"
+#include "trace/trace_error.h"
 
 namespace py = pybind11;
 
@@ -185,26 +191,23 @@ std::shared_ptr<Aggregate> from_bytes(const py::bytes& data) {
   return std::make_shared<Aggregate>(trace::from_bytes(begin, static_cast<size_t>(size)));
 }
 
-// Keeps the batch alive under arrays that look into it.
-py::array view(const py::capsule& owner, const py::dtype& dtype, const trace::Buffer& buffer, int64_t n) {
-  return py::array(dtype, {n}, buffer.data(), owner);
-}
-
-// [(name, values, null mask or None, words or None)]
-py::list columns_of(const Aggregate& a, const std::vector<std::pair<std::string, double>>& quantiles, int threads) {
+std::unique_ptr<trace::AggregateTable> make_table(const Aggregate& a,
+                                                  const std::vector<std::pair<std::string, double>>& quantiles, int threads) {
   std::vector<trace::QuantileSpec> specs;
   for (const auto& [suffix, q] : quantiles) specs.push_back({suffix, q});
-  auto table = std::make_unique<trace::AggregateTable>();
-  {
-    py::gil_scoped_release release;
-    *table = trace::table_of(a, specs, threads);
-  }
+  py::gil_scoped_release release;
+  return std::make_unique<trace::AggregateTable>(trace::table_of(a, specs, threads));
+}
+
+// [(name, values, null mask or None, words or None)]; the arrays look into the table and keep it alive.
+py::list columns_of(const Aggregate& a, const std::vector<std::pair<std::string, double>>& quantiles, int threads) {
+  const std::shared_ptr<trace::AggregateTable> table = make_table(a, quantiles, threads);
   const int64_t rows = table->batch.rows;
-  const trace::AggregateTable& t = *table;
-  const py::capsule owner(table.release(), [](void* p) { delete static_cast<trace::AggregateTable*>(p); });
+  const py::capsule owner(new std::shared_ptr<trace::AggregateTable>(table),
+                          [](void* p) { delete static_cast<std::shared_ptr<trace::AggregateTable>*>(p); });
   py::list out;
-  for (size_t i = 0; i < t.names.size(); ++i) {
-    const Column& c = t.batch.columns[i];
+  for (size_t i = 0; i < table->fields.size(); ++i) {
+    const Column& c = table->batch.columns[i];
     const py::dtype dtype(c.type == Type::kFloat64 ? "f8" : "i" + std::to_string(c.width));
     py::object nulls = py::none(), words = py::none();
     if (c.validity != nullptr) {
@@ -213,9 +216,15 @@ py::list columns_of(const Aggregate& a, const std::vector<std::pair<std::string,
       nulls = std::move(mask);
     }
     if (c.dictionary != nullptr) words = py::cast(c.dictionary->words);
-    out.append(py::make_tuple(t.names[i], view(owner, dtype, *c.values, rows), nulls, words));
+    out.append(py::make_tuple(table->fields[i].name, py::array(dtype, {rows}, c.values->data(), owner), nulls, words));
   }
   return out;
+}
+
+TraceTable arrow_table(const Aggregate& a, const std::string& table_name, const std::string& version,
+                       const std::vector<std::pair<std::string, double>>& quantiles, int threads) {
+  const std::shared_ptr<trace::AggregateTable> table = make_table(a, quantiles, threads);
+  return {{table->fields, table_name, version}, {std::shared_ptr<const Batch>(table, &table->batch)}};
 }
 
 py::array_t<double> quantile(const Aggregate& a, size_t value, double q) {
@@ -246,6 +255,87 @@ py::object exact_sum(const Aggregate& a, int64_t group, size_t value) {
   return py::module_::import("builtins").attr("int").attr("from_bytes")(raw, "little", py::arg("signed") = true);
 }
 
+// ---- a scan ------------------------------------------------------------------------------------------------------------
+
+size_t index_of(const std::vector<trace::OutputField>& fields, const std::string& name) {
+  for (size_t i = 0; i < fields.size(); ++i)
+    if (fields[i].name == name) return i;
+  throw Error(ErrorKind::kInvalidArgument, "aggregate: " + name + " is not among the columns that are read");
+}
+
+bool numeric(Type type) { return type <= Type::kFloat64; }
+
+// Key types and the values' kind, from the columns that the read will give.
+AggregateSpec spec_of(const std::vector<trace::OutputField>& fields, const std::vector<std::string>& by,
+                      const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text) {
+  AggregateSpec spec;
+  for (const std::string& name : by) spec.keys.push_back({name, fields[index_of(fields, name)].type});
+  for (const std::string& name : values) {
+    if (!numeric(fields[index_of(fields, name)].type))
+      throw Error(ErrorKind::kInvalidArgument,
+                  "aggregate: values: expected columns of numbers; " + name + " holds text or ids");
+    spec.values.push_back(name);
+  }
+  spec.histograms = histograms;
+  spec.max_groups = max_groups;
+  spec.text = std::move(text);
+  return spec;
+}
+
+FileRange range_of(const trace::SourceFile& file, const std::vector<std::string>& regions) {
+  const std::string region = file.region < 0 ? "" : regions[static_cast<size_t>(file.region)];
+  if (file.open) return {region, file.name, 0, -1};
+  return {region, file.name, file.range_begin, std::min(file.range_end, file.size)};
+}
+
+// The rows that were taken are gone: the place is the text of their batch.
+[[noreturn]] void throw_too_large(const trace::TooLarge& found, const trace::SourceFile& file, const std::string& column) {
+  const std::string number = py::repr(py::float_(found.number)).cast<std::string>();
+  const char* expected = "a number below 2**62 in size, so that its sum is exact";
+  throw trace::TraceFailure(file.name + ", in the " + std::to_string(found.bytes) + " bytes from byte " +
+                                std::to_string(found.first_byte) + ", column " + column + ": expected " + expected + ", got " +
+                                number,
+                            {file.name, -1, found.first_byte, column, number, expected});
+}
+
+// (aggregate, rejects)
+py::tuple scan(const py::sequence& sources, const trace::ReadOptions& options, const std::vector<std::string>& by,
+               const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text,
+               const py::object& progress) {
+  const std::vector<trace::SourceFile> files = cast_sources(sources, options.regions);
+  trace::Progress counters;
+  std::vector<trace::Reject> rejects;
+  std::shared_ptr<Aggregate> aggregate;
+  const auto tell = [&] {
+    py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (!progress.is_none()) progress(counters.bytes.load(), counters.rows.load());
+  };
+  std::optional<trace::TooLarge> too_large;
+  {
+    py::gil_scoped_release release;
+    const std::vector<trace::OutputField> fields = trace::output_fields(files, options);
+    std::vector<size_t> key_columns, value_columns;
+    for (const std::string& name : by) key_columns.push_back(index_of(fields, name));
+    for (const std::string& name : values) value_columns.push_back(index_of(fields, name));
+    AggregateSink sink(spec_of(fields, by, values, histograms, max_groups, std::move(text)), std::move(key_columns),
+                       std::move(value_columns), options.threads);
+    int64_t rejected = 0;
+    trace::read_into(files, options, sink, counters, &rejects, &rejected, tell);
+    too_large = sink.too_large();
+    if (!too_large) {
+      aggregate = std::make_shared<Aggregate>(sink.finish(options.threads));
+      std::vector<FileRange> ranges;
+      for (const trace::SourceFile& file : files) ranges.push_back(range_of(file, options.regions));
+      aggregate->files = trace::join_ranges(std::move(ranges));
+      aggregate->rejected = rejected;
+    }
+  }
+  if (too_large) throw_too_large(*too_large, files[static_cast<size_t>(too_large->file)], values[too_large->value]);
+  if (!progress.is_none()) tell();
+  return py::make_tuple(aggregate, reject_list(rejects));
+}
+
 }  // namespace
 
 void bind_trace_aggregate(py::module_& m) {
@@ -261,6 +351,19 @@ void bind_trace_aggregate(py::module_& m) {
       .def_static("from_bytes", &from_bytes, py::arg("data"))
       .def_static("merge", &merge, py::arg("aggregates"), py::arg("threads"))
       .def("columns", &columns_of, py::arg("quantiles"), py::arg("threads"))
+      .def(
+          "arrow_schema",
+          [](const Aggregate& a, const std::string& table, const std::string& version,
+             const std::vector<std::pair<std::string, double>>& quantiles) {
+            return schema_capsule(arrow_table(a, table, version, quantiles, 1).fields);
+          },
+          py::arg("table"), py::arg("version"), py::arg("quantiles"))
+      .def(
+          "arrow_stream",
+          [](const Aggregate& a, const std::string& table, const std::string& version,
+             const std::vector<std::pair<std::string, double>>& quantiles,
+             int threads) { return table_stream(arrow_table(a, table, version, quantiles, threads)); },
+          py::arg("table"), py::arg("version"), py::arg("quantiles"), py::arg("threads"))
       .def("quantile", &quantile, py::arg("value"), py::arg("q"))
       .def("bins", &bins, py::arg("group"), py::arg("value"))
       .def("exact_sum", &exact_sum, py::arg("group"), py::arg("value"));
@@ -271,6 +374,8 @@ void bind_trace_aggregate(py::module_& m) {
       .def("feed", &ColumnSink::feed, py::arg("worker"), py::arg("rows"), py::arg("columns"))
       .def("too_large", &ColumnSink::too_large)
       .def("finish", &ColumnSink::finish, py::arg("threads"));
+  m.def("trace_scan", &scan, py::arg("sources"), py::arg("options"), py::arg("by"), py::arg("values"), py::arg("histograms"),
+        py::arg("max_groups"), py::arg("text"), py::arg("progress"));
 }
 
 }  // namespace rewarm

@@ -74,7 +74,7 @@ AggregateTable table_of(const Aggregate& a, const std::vector<QuantileSpec>& qua
   const int64_t groups = a.group_count();
   table.batch.rows = groups;
   const auto append = [&](std::string name, Column column) {
-    table.names.push_back(std::move(name));
+    table.fields.push_back({std::move(name), column.type, column.width, ""});
     table.batch.columns.push_back(std::move(column));
   };
   for (size_t k = 0; k < a.keys.size(); ++k) append(a.spec.keys[k].name, key_column(a.spec.keys[k].type, a.keys[k]));

@@ -6,6 +6,7 @@
 
 #include "trace/aggregate.h"
 #include "trace/batch.h"
+#include "trace/schema.h"
 
 namespace rewarm::trace {
 
@@ -15,7 +16,7 @@ struct QuantileSpec {
 };
 
 struct AggregateTable {
-  std::vector<std::string> names;
+  std::vector<OutputField> fields;
   Batch batch;
 };
 

@@ -34,7 +34,7 @@ const std::vector<std::string>& Partial::words(size_t k) const {
 
 void Partial::refuse(const Batch& batch, int64_t row, size_t value, double number) {
   if (std::isnan(number)) return;  // null
-  const TooLarge found = {batch.file, batch.first_byte, row, value, number};
+  const TooLarge found = {batch.file, batch.first_byte, batch.bytes, row, value, number};
   if (!too_large_ || earlier(found, *too_large_)) too_large_ = found;
 }
 

@@ -16,6 +16,7 @@ namespace rewarm::trace {
 struct TooLarge {
   int64_t file;
   int64_t first_byte;  // of the batch's text
+  int64_t bytes;       // of it
   int64_t row;         // in the batch
   size_t value;        // index of the value column
   double number;

@@ -220,10 +220,25 @@ py::object column_values(const trace::ArrowFields& fields, const std::vector<std
   throw Error(ErrorKind::kInvalidArgument, "column " + field.name + " has no numpy form");
 }
 
-py::list column_names(const trace::ArrowFields& fields) {
-  py::list names;
-  for (const trace::OutputField& field : fields.fields) names.append(field.name);
-  return names;
+// (name, type as rewarm.trace.schema spells it, unit).
+py::list field_list(const trace::ArrowFields& fields) {
+  const auto type_of = [](const trace::OutputField& field) -> std::string {
+    switch (field.type) {
+      case Type::kInt8: return "int8";
+      case Type::kInt16: return "int16";
+      case Type::kInt32: return "int32";
+      case Type::kInt64: return "int64";
+      case Type::kFloat64: return "float64";
+      case Type::kFixedBinary: return "fixed_size_binary(" + std::to_string(field.width) + ")";
+      case Type::kDictionary: return "dictionary<int32, utf8>";
+      case Type::kUtf8: return "utf8";
+      case Type::kUtf8List: return "list<utf8>";
+    }
+    return "";
+  };
+  py::list list;
+  for (const trace::OutputField& field : fields.fields) list.append(py::make_tuple(field.name, type_of(field), field.unit));
+  return list;
 }
 
 trace::OnError on_error_of(const std::string& name) {
@@ -292,7 +307,7 @@ void bind_trace(py::module_& m) {
   py::class_<TraceReader, std::shared_ptr<TraceReader>>(m, "TraceReader")
       .def(py::init<const py::sequence&, const ReadOptions&, bool, const std::string&>(), py::arg("sources"),
            py::arg("options"), py::arg("recycle"), py::arg("version"))
-      .def_property_readonly("names", [](const TraceReader& r) { return column_names(r.fields()); })
+      .def_property_readonly("fields", [](const TraceReader& r) { return field_list(r.fields()); })
       .def("next",
            [](TraceReader& r) -> py::object {
              std::shared_ptr<const Batch> batch;
@@ -326,7 +341,7 @@ void bind_trace(py::module_& m) {
 
   py::class_<TraceBatch>(m, "TraceBatch")
       .def_property_readonly("num_rows", [](const TraceBatch& b) { return b.batch->rows; })
-      .def_property_readonly("names", [](const TraceBatch& b) { return column_names(b.fields); })
+      .def_property_readonly("fields", [](const TraceBatch& b) { return field_list(b.fields); })
       .def_property_readonly("file", [](const TraceBatch& b) { return b.batch->file; })
       .def(
           "column", [](const TraceBatch& b, size_t index) { return column_values(b.fields, {b.batch}, index); },
@@ -338,7 +353,7 @@ void bind_trace(py::module_& m) {
   py::class_<TraceTable>(m, "TraceTable")
       .def_property_readonly("num_rows", &TraceTable::rows)
       .def_property_readonly("num_batches", [](const TraceTable& t) { return t.batches.size(); })
-      .def_property_readonly("names", [](const TraceTable& t) { return column_names(t.fields); })
+      .def_property_readonly("fields", [](const TraceTable& t) { return field_list(t.fields); })
       .def(
           "column", [](const TraceTable& t, size_t index) { return column_values(t.fields, t.batches, index); },
           py::arg("index"))

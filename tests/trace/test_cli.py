@@ -253,7 +253,7 @@ def test_an_interruption_leaves_no_half_file(command, signal_number, long, tmp_p
     if signal_number == signal.SIGINT:
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
-        assert [p for p in out.rglob(".*")] == []
+        assert list(out.rglob(".*")) == []
     for path in left(out):
         if command == "convert":  # what is there is whole
             assert pq.read_table(path).num_rows == 120_000

@@ -25,7 +25,7 @@ def decoded(data: bytes):
     body = data[1:]
     text = header.encode() + body
     if choice & 64 and body and len(body) < 4096:
-        text += body * (300_000 // len(body))
+        text += body * (70_000 // len(body))
     options = {"ids": "text" if choice & 2 else "binary", "on_error": ("raise", "null", "skip", "skip")[choice >> 2 & 3]}
     return reference, text, options
 

@@ -20,8 +20,9 @@ def cold_row(i: int, day: int, **changes: str) -> str:
     allocation, code, dependency, scheduling = 590 + i, 1 + i % 40, 7 * (i % 3), 909500 + 13 * i  # us, ms, ms, us
     total = allocation + 1000 * (code + dependency) + scheduling
     fields = {
-        "day": f"{day}", "time": f"{86400 * day + 0.104 + 30 * i:.3f}", "clusterName": f"{1 + i % 4}", "funcName": f"{300 + i % 7}",
-        "userID": f"{40 + i % 3}", "requestID": request_id(1000 * day + i), "totalCost_cold_start": f"{total / 1e6:.6f}",
+        "day": f"{day}", "time": f"{86400 * day + 0.104 + 30 * i:.3f}", "clusterName": f"{1 + i % 4}",
+        "funcName": f"{300 + i % 7}", "userID": f"{40 + i % 3}", "requestID": request_id(1000 * day + i),
+        "totalCost_cold_start": f"{total / 1e6:.6f}",
         "podAllocationCost": f"{allocation / 1e6:.6f}", "deployCodeCost": f"{code / 1e3:.3f}",
         "deployDependencyCost": f"{dependency / 1e3:.3f}", "schedulingCost": f"{scheduling / 1e6:.6f}",
         "podID": f"{POOLS[i % 4]}-{10_000 * day + i:010d}",

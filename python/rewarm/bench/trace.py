@@ -33,6 +33,8 @@ QUICK_MEGABYTES, QUICK_ROUNDS = 30.0, 3
 _QUANTILE_TOLERANCE = 0.01
 #: A mean of a million rows summed in another order: 2**-53 a sum, a million sums.
 _MEAN_TOLERANCE = 1e-10
+#: The peers.
+LIBRARIES = ("pandas", "polars", "duckdb", "pyarrow")
 _FLOORS = ("floor: read()", "floor: wc -l")
 _KEPT = ("pandas", "polars", "duckdb", "duckdb, to Arrow", "pyarrow")
 
@@ -109,11 +111,13 @@ def run(options: Options) -> dict[str, Any]:
     processors = hardware.choose_cpus(max(counts)) if options.pin else None
     header |= {"pinned_cpus": processors, "megabytes": megabytes, "rounds": rounds}
     with tempfile.TemporaryDirectory(prefix="rewarm-bench-") as folder:
-        _make_files(Path(folder), megabytes, tables, say)
+        begin = time.perf_counter()
+        make_files(Path(folder), megabytes, tables)
+        say(f"trace: files of {megabytes:g} MB made in {time.perf_counter() - begin:.0f} s")
         for suite in dict.fromkeys(table.suite for table in tables):
             of_suite = [table for table in tables if table.suite == suite]
             for threads in counts:
-                job = _Job(suite, Path(folder), threads, processors[:threads] if processors is not None else None)
+                job = Job(suite, Path(folder), threads, processors[:threads] if processors is not None else None)
                 cases = _present(job, of_suite, say, check=threads == max(counts))
                 timed = job.rounds(cases, rounds, [Path(folder) / table.inputs for table in of_suite])
                 for table in of_suite:
@@ -124,8 +128,8 @@ def run(options: Options) -> dict[str, Any]:
     return {"header": header, "results": results}
 
 
-def _make_files(folder: Path, megabytes: float, tables: Sequence[Table], say: Callable[[str], None]) -> None:
-    begin = time.perf_counter()
+def make_files(folder: Path, megabytes: float, tables: Sequence[Table]) -> None:
+    """Writes what the cases of these tables read."""
     wanted = {table.inputs for table in tables}
     trace_files.write_requests(folder / "request.csv", megabytes)
     if "exponents.csv" in wanted:
@@ -133,7 +137,6 @@ def _make_files(folder: Path, megabytes: float, tables: Sequence[Table], say: Ca
     if "request.csv.gz" in wanted:
         trace_files.pack(folder / "request.csv")
     trace_files.write_cold_starts(folder, megabytes)
-    say(f"trace: files of {megabytes:g} MB made in {time.perf_counter() - begin:.0f} s")
 
 
 def _inputs(path: Path) -> Iterator[Path]:
@@ -145,8 +148,8 @@ def _bytes(path: Path) -> int:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """The cases of one suite at one number of threads."""
+class Job:
+    """The cases of one suite, at one number of threads, on these processors."""
 
     suite: str
     folder: Path
@@ -198,12 +201,12 @@ class _Job:
         return found
 
 
-def _present(job: _Job, tables: Sequence[Table], say: Callable[[str], None], check: bool) -> list[str]:
+def _present(job: Job, tables: Sequence[Table], say: Callable[[str], None], check: bool) -> list[str]:
     """The cases whose library is here, after those that can differ were found to agree with ours."""
     cases = []
     for case in dict.fromkeys(case for table in tables for case in table.cases):
         library = case.partition(",")[0]
-        if library in ("pandas", "polars", "duckdb", "pyarrow") and importlib.util.find_spec(library) is None:
+        if library in LIBRARIES and importlib.util.find_spec(library) is None:
             say(f"trace: {case}: left out, {library} is not installed")
         else:
             cases.append(case)
@@ -261,7 +264,7 @@ def _same_hour(mine: list[Any], other: list[Any]) -> bool:
     return True
 
 
-def _records(table: Table, job: _Job, timed: dict[str, list[dict[str, float]]], size: int) -> list[dict[str, Any]]:
+def _records(table: Table, job: Job, timed: dict[str, list[dict[str, float]]], size: int) -> list[dict[str, Any]]:
     found = {case: Statistics.of([run["wall"] for run in timed[case]]) for case in table.cases if case in timed}
     floor = found.get("floor: read()") or found.get("floor: isal, drained")
     return [

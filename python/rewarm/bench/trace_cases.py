@@ -169,7 +169,7 @@ def _(folder: Path, threads: int) -> Prepared:
 
 @case("group", "rewarm")
 def _(folder: Path, threads: int) -> Prepared:
-    from rewarm import trace
+    from rewarm.trace.aggregate import aggregate
 
     path, values = folder / "request.csv", ("totalCost_worker", "time_worker", "clusterName")
 
@@ -186,7 +186,7 @@ def _(folder: Path, threads: int) -> Prepared:
         table = _arrow(found)
         return groups_of(zip(*(table[name].to_pylist() for name in names), strict=True))
 
-    return lambda: trace.aggregate(path, by=("funcName", "userID"), values=values, workers=threads), rows
+    return lambda: aggregate(path, by=("funcName", "userID"), values=values, workers=threads), rows
 
 
 # ---- 155 files, joined with the runtime tables -----------------------------------------------------------------------
@@ -199,10 +199,10 @@ def cold_start_files(folder: Path) -> list[Path]:
 
 @case("hourly", "rewarm")
 def _(folder: Path, threads: int) -> Prepared:
-    from rewarm import trace
+    from rewarm.trace.aggregate import aggregate
 
     def run() -> Any:
-        return trace.aggregate(
+        return aggregate(
             folder / "cold_start", by=("region", "runtime", "hour"), values=("totalCost_cold_start",), quantiles=(0.5, 0.99),
             runtime=folder / "runtime", workers=threads,
         )  # fmt: skip

@@ -22,7 +22,9 @@ COLD_START_COLUMNS = (
     "deployDependencyCost,schedulingCost,podID"
 )
 #: Pools and how many functions of a hundred are in them, roughly as Region 2.
-_POOLS = ("pool22-300-128",) * 80 + ("pool23-400-256",) * 5 + ("pool24-600-512",) * 6 + ("pool26-1000-1024",) * 4
+_POOLS: tuple[str, ...] = (
+    ("pool22-300-128",) * 80 + ("pool23-400-256",) * 5 + ("pool24-600-512",) * 6 + ("pool26-1000-1024",) * 4
+)
 _POOLS += ("custom-300-128",) * 3 + ("pool38-25800-32768", "custom.image.gpu-25800-32768")
 _RUNTIMES = ("Python3", "Node.js", "Custom", "Java", "Python2", "Go1.x", "PHP7.3", "http", "C#", "unknown")
 _SHARES = {"R1": 0.55, "R2": 0.174, "R3": 0.016, "R4": 0.19, "R5": 0.07}

@@ -108,3 +108,34 @@ def trace_kernel_law(kind: str, text: bytes) -> tuple[NDArray[np.uint8], NDArray
 
 def trace_kernel_is_null(field: bytes) -> bool:
     """For tests: whether a field means no value in every column."""
+def format_rows(
+    columns: list[tuple[Any, ...]],
+    rows: int,
+    quoted: bool = False,
+    crlf: bool = False,
+    first_index: int = -1,
+    missing: str = "",
+) -> bytes:
+    """Lines of a CSV file; releases the GIL while it formats.
+
+    Args:
+        columns: (spelling, missing, values, ...) each, missing None or bool [rows]: ("integer", m, int64), ("decimal" | "java" |
+            "python", m, int64, scale, min_decimals), ("float64", m, float64), ("hex", m, uint8 [rows, width]), ("word", m, int32
+            codes, words), ("pod", m, int32 codes, words, int64 serials).
+        rows: Lines.
+        quoted: Quotes around every value.
+        crlf: Lines end in CRLF.
+        first_index: Of a leading index column; -1 = none.
+        missing: What stands for a missing value.
+    """
+
+def format_minutes(
+    day: int,
+    first_time: int,
+    functions: int,
+    begins: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float64],
+    crlf: bool = False,
+) -> bytes:
+    """Lines of a minute table from sparse rows: begins [minutes + 1] into indices and values; empty where no entry stands."""

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from trace_files import columns_of, read_bytes, rows_of, table_columns, text_of
+from reader_files import columns_of, read_bytes, rows_of, table_columns, text_of
 
 from rewarm.trace import batches, read
 

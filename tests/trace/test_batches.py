@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from trace_files import block_bytes, columns_of, rows_of, table_columns, text_of
+from reader_files import block_bytes, columns_of, rows_of, table_columns, text_of
 
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import batches, read

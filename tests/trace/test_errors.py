@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from trace_files import block_bytes, columns_of, read_bytes, rows_of, table_columns, text_of
+from reader_files import block_bytes, columns_of, read_bytes, rows_of, table_columns, text_of
 
 from rewarm._native import core
 from rewarm.errors import TraceError

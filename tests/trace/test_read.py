@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trace_files import POOLS, REFERENCES, block_bytes, columns_of, read_bytes, rows_of, table_columns, text_of
+from reader_files import POOLS, REFERENCES, block_bytes, columns_of, read_bytes, rows_of, table_columns, text_of
 
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import csv_reference, read

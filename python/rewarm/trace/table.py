@@ -17,8 +17,10 @@ from rewarm import __version__
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.trace.listing import PathArgument
+from rewarm.trace.minute import minute_reader
 from rewarm.trace.options import RuntimeArgument, read_options
 from rewarm.trace.rejects import Rejects
+from rewarm.trace.runtime_trigger import functions_reader
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import Found, Source, discover
 
@@ -44,7 +46,8 @@ def _to_numpy(holder: Any, schema: Schema) -> dict[str, NDArray[Any]]:
             arrays[field.name] = np.array([*words, None], dtype=object)[codes]
         elif isinstance(values, list):
             array = np.empty(len(values), dtype=object)
-            array[:] = values
+            for row, value in enumerate(values):
+                array[row] = value
             arrays[field.name] = array
         else:
             arrays[field.name] = values
@@ -246,13 +249,9 @@ def open_reader(
     """
     kind = sources[0].table
     if kind == "minute":
-        from rewarm.trace.minute import minute_reader
-
         return minute_reader(sources, columns, threads=threads, **options)
     if kind == "runtime":
-        from rewarm.trace.runtime_table import RuntimeReader
-
-        return RuntimeReader(sources, columns, **options)
+        return functions_reader(sources, columns, **options)
     settings = read_options(sources, table=kind, columns=columns, threads=threads, **options)
     return core.TraceReader(sources=sources, options=settings, recycle=recycle, version=__version__)
 

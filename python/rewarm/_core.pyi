@@ -108,3 +108,111 @@ def trace_kernel_law(kind: str, text: bytes) -> tuple[NDArray[np.uint8], NDArray
 
 def trace_kernel_is_null(field: bytes) -> bool:
     """For tests: whether a field means no value in every column."""
+def format_rows(
+    columns: list[tuple[Any, ...]],
+    rows: int,
+    quoted: bool = False,
+    crlf: bool = False,
+    first_index: int = -1,
+    missing: str = "",
+) -> bytes:
+    """Lines of a CSV file; releases the GIL while it formats.
+
+    Args:
+        columns: (spelling, missing, values, ...) each, missing None or bool [rows]: ("integer", m, int64), ("decimal" | "java" |
+            "python", m, int64, scale, min_decimals), ("float64", m, float64), ("hex", m, uint8 [rows, width]), ("word", m, int32
+            codes, words), ("pod", m, int32 codes, words, int64 serials).
+        rows: Lines.
+        quoted: Quotes around every value.
+        crlf: Lines end in CRLF.
+        first_index: Of a leading index column; -1 = none.
+        missing: What stands for a missing value.
+    """
+
+def format_minutes(
+    day: int,
+    first_time: int,
+    functions: int,
+    begins: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float64],
+    crlf: bool = False,
+) -> bytes:
+    """Lines of a minute table from sparse rows: begins [minutes + 1] into indices and values; empty where no entry stands."""
+
+MOST_REJECTS: int
+
+class TraceOptions:
+    """What the trace reader shall do; made by rewarm.trace.options.read_options, which checks the arguments."""
+
+    def __init__(
+        self,
+        *,
+        table: str,
+        columns: list[str],
+        text_ids: bool,
+        ignore_unknown: bool,
+        on_error: str,
+        threads: int,
+        block_bytes: int,
+        id_bytes: int,
+        time_begin: float | None,
+        time_end: float | None,
+        clusters: list[int],
+        functions: list[str],
+        runtime: list[tuple[str | None, str, str | None, str | None]] | None,
+        regions: list[str],
+    ) -> None:
+        """Columns: empty = default. id_bytes: 0 = as the first row. clusters, functions: empty = all. Times in seconds."""
+
+class TraceBatch:
+    """Some rows, as Arrow lays them out."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    @property
+    def file(self) -> int:
+        """Index of the file that the rows come from."""
+    def column(self, index: int) -> Any:
+        """A copy: an array; (codes, words) of a dictionary, -1 for null; a list of str and None."""
+    def schema_capsule(self) -> Any: ...
+    def array_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...
+
+class TraceTable:
+    """All rows of a read."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_batches(self) -> int: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    def column(self, index: int) -> Any:
+        """As `TraceBatch.column`."""
+    def schema_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...
+
+class TraceReader:
+    """Reads files of the cold-start or request table; sources are rewarm.trace.source.Source."""
+
+    def __init__(self, sources: Any, options: TraceOptions, recycle: bool, version: str) -> None: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    def next(self) -> TraceBatch | None:
+        """The next batch in row order; releases the GIL while it waits."""
+    def read_all(self, progress: Any) -> TraceTable:
+        """The remaining rows; calls progress(bytes, rows) while it waits."""
+    def stop(self) -> None:
+        """Ends the workers."""
+    def counters(self) -> tuple[int, int, int]:
+        """Bytes, rows and files read so far."""
+    def rejects(self) -> tuple[int, list[tuple[int, int, int, str | None, str, str, str]]]:
+        """How many in what was delivered, and the first ones: file index, line, byte, column, text, expected, action."""
+    def schema_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...

@@ -220,27 +220,6 @@ py::object column_values(const trace::ArrowFields& fields, const std::vector<std
   throw Error(ErrorKind::kInvalidArgument, "column " + field.name + " has no numpy form");
 }
 
-// (name, type as rewarm.trace.schema spells it, unit).
-py::list field_list(const trace::ArrowFields& fields) {
-  const auto type_of = [](const trace::OutputField& field) -> std::string {
-    switch (field.type) {
-      case Type::kInt8: return "int8";
-      case Type::kInt16: return "int16";
-      case Type::kInt32: return "int32";
-      case Type::kInt64: return "int64";
-      case Type::kFloat64: return "float64";
-      case Type::kFixedBinary: return "fixed_size_binary(" + std::to_string(field.width) + ")";
-      case Type::kDictionary: return "dictionary<int32, utf8>";
-      case Type::kUtf8: return "utf8";
-      case Type::kUtf8List: return "list<utf8>";
-    }
-    return "";
-  };
-  py::list list;
-  for (const trace::OutputField& field : fields.fields) list.append(py::make_tuple(field.name, type_of(field), field.unit));
-  return list;
-}
-
 trace::OnError on_error_of(const std::string& name) {
   if (name == "raise") return trace::OnError::kRaise;
   if (name == "null") return trace::OnError::kNull;

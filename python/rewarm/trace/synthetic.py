@@ -1,4 +1,4 @@
-"""A stand-in for the Huawei Public Cloud Trace 2025: the same folders, spellings, counts and distributions, made from a seed."""
+"""A stand-in for the Huawei Public Cloud Trace 2025: its folders, spellings, counts and distributions, made from a seed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ _COLD_START_BYTES, _REQUEST_BYTES = 175, 270
 #: Request parts as Spark leaves them: 200 of them where there is enough to fill them.
 _PARTS, _PART_ROWS = 200, 20_000
 
-_COLD_START_COLUMNS = ["day", "time", "clusterName", "funcName", "userID", "requestID", "totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost", "podID"]
+_COLD_START_COLUMNS = (
+    "day", "time", "clusterName", "funcName", "userID", "requestID", "totalCost_cold_start", "podAllocationCost",
+    "deployCodeCost", "deployDependencyCost", "schedulingCost", "podID",
+)  # fmt: skip
 
 
 def generate(
@@ -63,19 +66,21 @@ def generate(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Writes a calibrated stand-in of the release below `out`, in its layout (``datasets/cold_start_dataset/...``) and spelling.
+    """Writes a calibrated stand-in of the release below `out`, in its layout (datasets/cold_start_dataset/...) and spelling.
 
-    Calibrated to published numbers (Joosen et al., EuroSys 2025, its figures, and the authors' notebooks): cold starts per day and
-    hour, functions, users, runtimes and triggers of region 2, how long the components of a cold start take. It is made up all the
-    same: a marker file says so, and reports repeat it. The bytes depend on the arguments and on the versions of rewarm and numpy
-    (and, in the last digit of a rare value, on the processor, because numpy's exp does), but not on `threads` nor on which other
-    regions, tables or days are asked for. Every file appears under its name only when it is whole.
+    Calibrated to published numbers (Joosen et al., EuroSys 2025, its figures, and the authors' notebooks): cold starts per
+    day and hour, functions, users, runtimes and triggers of region 2, how long the components of a cold start take. It is
+    made up all the same: a marker file says so, and reports repeat it. The bytes depend on the arguments and on the
+    versions of rewarm and numpy (and, in the last digit of a rare value, on the processor, because numpy's exp does), but
+    not on `threads` nor on which other regions, tables or days are asked for. Every file appears under its name only when
+    it is whole.
 
     Args:
         out: Folder to write to; made if missing.
         region: "R1" to "R5", one or several. The runtime table is only published for R2.
-        scale: Multiplies the numbers of events; the functions stay. At 1, region 2 has 2,072,823 cold starts, and the request table
-            (day 30 only) as many rows as the release or as the load of that day: hundreds of millions in R1, R2 and R4.
+        scale: Multiplies the numbers of events; the functions stay. At 1, region 2 has 2,072,823 cold starts, and the
+            request table (day 30 only) as many rows as the release or as the load of that day: hundreds of millions in
+            R1, R2 and R4.
         rows: Cold starts of each region over the written days; replaces `scale`, which then follows from it for each region.
         days: Days 0 to days - 1 are written, 1 to 31.
         seed: Of the random numbers.
@@ -303,7 +308,7 @@ def _jobs(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> list[tu
 
 def _check_room(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> None:
     """Refuses before anything is written: at scale 1 a day of requests is larger than most disks."""
-    need = sum(planned.bytes for planned in plan)
+    need = sum(planned.size for planned in plan)
     if odd & {"zip", "gzip", "zstd"}:
         need //= 3
     place = folder
@@ -312,8 +317,8 @@ def _check_room(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> N
     free = shutil.disk_usage(place).free
     if need > free:
         raise InvalidArgument(
-            f"generate: about {need / 1e9:.1f} GB are needed and {folder} has {free / 1e9:.1f} GB free: take a smaller scale, fewer "
-            'regions, or leave tables out (tables=("cold_start", "runtime"))'
+            f"generate: about {need / 1e9:.1f} GB are needed and {folder} has {free / 1e9:.1f} GB free: take a smaller "
+            'scale, fewer regions, or leave tables out (tables=("cold_start", "runtime"))'
         )
 
 

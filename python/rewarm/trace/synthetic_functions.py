@@ -23,7 +23,6 @@ from rewarm.trace.synthetic_regions import (
     OTHER_POOLS,
     REGION_TABLE,
     RUNTIME_COLD_STARTS,
-    RUNTIME_COMPONENTS,
     RUNTIME_FUNCTIONS,
     SIZE_COLD_STARTS,
     SIZE_FUNCTIONS,
@@ -31,7 +30,6 @@ from rewarm.trace.synthetic_regions import (
     TIMER_RUNS,
     TRIGGER_GROUPS,
     TRIGGER_STRINGS,
-    Components,
     Region,
 )
 
@@ -43,6 +41,9 @@ POOLS = tuple(name for names in SIZE_POOLS for name in names) + OTHER_POOLS + CU
 #: Distinct funcNames per function: 2,148 of region 2's 2,418 [N]; the others reuse a name under another user or pool.
 _NAMES_PER_FUNCTION = 2148 / 2418
 _OTHER = len(SIZE_FUNCTIONS) - 1
+#: Region 2: cold starts of the largest function (9.4 %), of the next ones and of the least [figure 14: top 1, 10, 50, and
+#: nearly all functions have some].
+_LARGEST_COLD_STARTS, _MOST_COLD_STARTS, _FEWEST_COLD_STARTS = 195_000.0, 45_000.0, 2.5
 
 
 def stream(seed: int, *place: object) -> np.random.Generator:
@@ -53,7 +54,7 @@ def stream(seed: int, *place: object) -> np.random.Generator:
 
 
 def score(probability: float) -> float:
-    """The standard normal quantile; tables are interpolated on log-x over it, so that between and beyond knots they are log-normal."""
+    """The standard normal quantile. Tables are interpolated on log-x over it: log-normal between and beyond their knots."""
     return NormalDist().inv_cdf(probability)
 
 
@@ -126,14 +127,6 @@ class Functions:
         for day in range(DAYS):
             total += np.bincount(self.runs(day)[0], minlength=len(self))
         return total
-
-
-def classes_of(region: str, functions: Functions) -> tuple[Ints, list[Components]]:
-    """The class of each function, and the classes' components: by runtime in region 2, else small and large pools."""
-    classes = REGION_TABLE[region].classes
-    if classes is None:
-        return functions.runtime, [RUNTIME_COMPONENTS[name] for name in RUNTIMES]
-    return (functions.size > 1).astype(np.int64), list(classes)
 
 
 @functools.lru_cache(maxsize=8)
@@ -307,8 +300,9 @@ def _region2_loads(
     cold = np.zeros(n)
     requests = runs.copy()
     bare = np.array([word == "unknown" for word in triggers])
-    timer, obs = TRIGGER_GROUPS.index("TIMER-A"), TRIGGER_GROUPS.index("OBS-A")
+    timer, obs, workflow = (TRIGGER_GROUPS.index(name) for name in ("TIMER-A", "OBS-A", "workflow-S"))
     custom = RUNTIMES.index("Custom")
+    most = np.full(n, _MOST_COLD_STARTS)
     giants = _giants(group, bare, runtime)
     for g, (median_cold, median_requests, sum_requests) in enumerate(GROUP_LOADS):
         members = np.flatnonzero((group == g) & (plan.period == 0) & ~plan.fast & ~bare)
@@ -320,8 +314,11 @@ def _region2_loads(
         if g == obs:  # the ten-second median of OBS-A is that of Custom: its four functions are the largest
             members = members[np.argsort(runtime[members] == custom, kind="stable")]
         heavy = sum(requests for _, _, _, requests, name in GIANTS if name == TRIGGER_GROUPS[g])
-        cold[members] = _log_normal_ranks(len(members), median_cold, GROUP_SHARES[g] * total)
-        requests[members] = _log_normal_ranks(len(members), median_requests, sum_requests - heavy)
+        top = _LARGEST_COLD_STARTS if g == workflow else 0.0  # the largest function of all stands in workflow-S
+        cold[members] = _log_normal_ranks(len(members), median_cold, GROUP_SHARES[g] * total - top, _MOST_COLD_STARTS)
+        if top:
+            cold[members[-1]] = most[members[-1]] = top
+        requests[members] = _log_normal_ranks(len(members), median_requests, sum_requests - heavy, 3e8)
     cold[(runtime == custom) & (group != obs)] *= 0.03
     cold[plan.fast] = FAST_TIMER_COLD_STARTS
     requests[plan.fast] = np.where(np.arange(np.count_nonzero(plan.fast)) == 0, 267_840.0, 44_640.0)
@@ -335,7 +332,8 @@ def _region2_loads(
         for label, margin in reversed(wanted):
             have = np.bincount(label, runs + cold * ~free, len(margin))
             factor = np.maximum(margin - have, 0.0) / np.maximum(np.bincount(label, cold * free, len(margin)), 1e-300)
-            cold = np.where(free, cold * factor[label], cold)
+            fitted = np.clip(cold * factor[label], _FEWEST_COLD_STARTS, most)
+            cold = np.where(free & (cold > 0), fitted, cold)
     requests = np.maximum(requests, runs + cold)
     for i, (_, _, name, count, _) in zip(giants, GIANTS, strict=True):
         requests[i] = count
@@ -386,8 +384,8 @@ def _loads(region: Region, size: Ints, plan: _Timers, rng: np.random.Generator) 
     large = (size > 1).astype(np.int64)
     runs = plan.runs()
     for s, part in enumerate((1 - region.large, region.large)):
-        label = large == s
-        cold[label] *= max(part * total - runs[label].sum(), 0.0) / max(cold[label].sum(), 1e-300)
+        mine = large == s
+        cold[mine] *= max(part * total - runs[mine].sum(), 0.0) / max(cold[mine].sum(), 1e-300)
     return np.maximum(requests, cold + runs), cold
 
 
@@ -440,27 +438,34 @@ def _place_giants(funcName: Ints, userID: Ints, requests: Floats) -> None:
 def _choose_layers(region: Region, made: Functions, rng: np.random.Generator) -> None:
     """Marks functions with a layer, in random order, so that they make the class's share of the cold starts."""
     cold = made.cold_starts + made.timer_runs
+    from rewarm.trace.synthetic_classes import classes_of  # stands on this file
+
     label, components = classes_of(region.name, made)
+    # What a class of few large functions misses, the next one of its runtime makes up.
+    carried = dict.fromkeys(range(len(RUNTIMES)), 0.0)
     for c, part in enumerate(components):
-        members = np.flatnonzero(label == c)
-        wanted, have = part.layers * cold[members].sum(), 0.0
-        for i in rng.permutation(members).tolist():
-            if cold[i] > 0 and have + cold[i] <= wanted * 1.005:
-                made.layer[i] = True
-                have += cold[i]
+        members = rng.permutation(np.flatnonzero((label == c) & (cold > 0)))
+        runtime = int(made.runtime[members[0]]) if region.classes is None and len(members) else 0
+        missing = part.layers * cold[members].sum() + carried[runtime]
+        if part.layers > 0.0:
+            for i in members.tolist():
+                if abs(missing - cold[i]) < abs(missing):
+                    made.layer[i] = True
+                    missing -= cold[i]
+        carried[runtime] = missing if region.classes is None else 0.0
 
 
-def _log_normal_ranks(n: int, median: float, total: float) -> Floats:
-    """N log-normal quantiles of the given median, as spread as gives the total."""
+def _log_normal_ranks(n: int, median: float, total: float, most: float) -> Floats:
+    """N log-normal quantiles of the given median, cut at `most`, as spread as gives the total."""
     z = np.array([score((i + 0.5) / n) for i in range(n)])
-    low, high = 0.0, 12.0
+    sigma, low, high = 0.0, 0.0, 12.0
     for _ in range(60):
         sigma = (low + high) / 2
-        if median * np.exp(sigma * z).sum() < total:
+        if np.minimum(median * np.exp(sigma * z), most).sum() < total:
             low = sigma
         else:
             high = sigma
-    return np.asarray(median * np.exp(sigma * z))
+    return np.asarray(np.minimum(median * np.exp(sigma * z), most))
 
 
 def _apportion(weights: Floats, total: int) -> Ints:
@@ -469,4 +474,4 @@ def _apportion(weights: Floats, total: int) -> Ints:
     whole = np.floor(exact).astype(np.int64)
     rest = int(total - whole.sum())
     whole[np.argsort(whole - exact, kind="stable")[:rest]] += 1
-    return whole
+    return np.asarray(whole)

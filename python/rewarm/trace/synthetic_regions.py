@@ -1,7 +1,7 @@
 """What the stand-in is calibrated to: the five regions of the 2025 release as tables, each with where its numbers come from.
 
-[P] text and tables of the paper (Joosen et al., EuroSys 2025), [N] output cells of the authors' notebooks, [D] read off the paper's
-vector figures (±1 %), [T] a public repository that holds a piece of the real files, [I] inferred or chosen here.
+[P] text and tables of the paper (Joosen et al., EuroSys 2025), [N] output cells of the authors' notebooks, [D] read off the
+paper's vector figures (±1 %), [T] a public repository that holds a piece of the real files, [I] inferred or chosen here.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ TRIGGER_STRINGS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "OBS-A": (("OBS-A", 60),),
 }  # fmt: skip
 
-#: Region 2: functions by runtime and group of TRIGGER_GROUPS: figure 9 [D] times the runtime counts [T]; the last digit follows from
-#: the margins, which are exact.
+#: Region 2: functions by runtime and group of TRIGGER_GROUPS: figure 9 [D] times the runtime counts [T]; the last digit follows
+#: from the margins, which are exact.
 RUNTIME_FUNCTIONS: Mapping[str, tuple[int, ...]] = {
     "C#": (1, 0, 0, 1, 2, 0, 0),
     "Custom": (0, 1, 3, 2, 46, 1, 4),
@@ -87,7 +87,7 @@ OTHER_POOLS = (
     "pool32-2600-3072", "pool33-3000-3584", "pool34-3400-4096", "pool35-6600-8192", "pool36-8200-10240", "pool37-13000-16384",
     "pool38-25800-32768",
 )  # fmt: skip
-#: Pools without a reserve, where the runtimes Custom and http live; names as seen in region 2 [T], the sizes of some chosen [I].
+#: Pools without a reserve, where the runtimes Custom and http live; named as in region 2 [T], the sizes of some chosen [I].
 CUSTOM_POOLS = ("custom-300-128", "custom-400-256", "custom-600-512", "custom-1000-1024")
 CUSTOM_OTHER_POOLS = (
     "custom-1800-2048", "custom-2600-3072", "custom-3400-4096", "custom-6600-8192", "custom-8200-10240",
@@ -117,6 +117,7 @@ class Components:
         dependency: The same for functions with a layer.
         layers: Share of cold starts of functions with a layer.
         coupling: Gaussian copula: correlations (alloc-sched, code-sched, dep-sched, alloc-code, code-dep).
+        scheduling_shift, scheduling_spread: Of the scheduling's normal score, where a class is a part of one with these curves.
     """
 
     stages: tuple[float, float, float]
@@ -125,6 +126,8 @@ class Components:
     scheduling: tuple[float, ...]
     layers: float
     coupling: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    scheduling_shift: float = 0.0
+    scheduling_spread: float = 1.0
 
 
 #: Region 2 by runtime: figure 15 [D]; `layers` and `coupling` are fitted so that the sum has the total's quantiles [I].
@@ -202,6 +205,16 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
 }
 
 
+#: Region 2, by group of `TRIGGER_GROUPS`: masses of the stages [D, figure 16; none for unknown], and how its layers (log-odds)
+#: and its scheduling (normal score) differ from its runtimes' [I: fitted to the group's total].
+GROUP_STAGES = (
+    (0.567, 0.987, 0.997), (0.786, 0.960, 0.977), (0.646, 0.989, 0.990), (0.452, 0.866, 0.893), None, (0.230, 0.961, 0.998),
+    (0.146, 0.408, 0.434),
+)  # fmt: skip
+GROUP_LAYERS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+GROUP_SCHEDULING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Region:
     """One region's population and load.
@@ -261,8 +274,8 @@ REGION_TABLE: Mapping[str, Region] = {
         request_rows=364_210_340,
         timers=0.05,
         cold_starts=_counts(
-            "274636 212581 216922 234259 230746 231892 239827 237669 217861 227489 238892 239758 245712 242631 219484 210943 215581 "
-            "213149 208903 208500 208115 215807 229164 230963 228617 242563 254821 228877 239097 226434 237367"
+            "274636 212581 216922 234259 230746 231892 239827 237669 217861 227489 238892 239758 245712 242631 219484 210943 "
+            "215581 213149 208903 208500 208115 215807 229164 230963 228617 242563 254821 228877 239097 226434 237367"
         ),
         hours=_numbers(
             "1.17 1.20 1.21 1.15 1.09 1.16 1.20 1.20 1.26 1.28 1.11 1.03 1.00 .90 .87 .73 .71 .62 .59 .57 .60 .77 1.15 1.44"
@@ -299,8 +312,8 @@ REGION_TABLE: Mapping[str, Region] = {
         request_rows=406_000_000,
         timers=0.311,
         cold_starts=_counts(
-            "66745 61674 59696 70886 69871 69617 72310 72043 63908 62504 74645 69798 75820 72088 59733 58843 59739 58038 57562 58463 "
-            "58293 59075 67800 72734 73272 71067 77569 75336 75801 64831 63179"
+            "66745 61674 59696 70886 69871 69617 72310 72043 63908 62504 74645 69798 75820 72088 59733 58843 "
+            "59739 58038 57562 58463 58293 59075 67800 72734 73272 71067 77569 75336 75801 64831 63179"
         ),
         hours=_numbers(
             "1.02 1.14 1.21 1.14 1.08 1.11 1.17 1.15 1.16 1.14 1.10 1.09 1.10 1.07 1.01 .93 .87 .84 .74 .78 .70 .73 .82 .92"
@@ -322,8 +335,8 @@ REGION_TABLE: Mapping[str, Region] = {
         request_rows=100_000_000,
         timers=0.10,
         cold_starts=_counts(
-            "11473 11514 11119 10641 10566 10273 10470 10425 6704 11057 11251 10405 10355 10315 9595 9305 9772 9771 9767 10016 10251 "
-            "10495 9769 8615 9927 9385 9053 10419 8751 8334 8589"
+            "11473 11514 11119 10641 10566 10273 10470 10425 6704 11057 11251 10405 10355 10315 9595 9305 "
+            "9772 9771 9767 10016 10251 10495 9769 8615 9927 9385 9053 10419 8751 8334 8589"
         ),
         hours=_numbers("1 1.01 1.02 1.03 1.04 1.03 1.02 1.01 1 1 1.01 1.02 1.01 1 .99 .98 .97 .96 .97 .98 .99 .98 .99 .99"),
         gaps=_numbers(".0036 .031 .174 1.92 5.07 7.97 23.0 37.1 63.1"),
@@ -358,8 +371,8 @@ REGION_TABLE: Mapping[str, Region] = {
         request_rows=129_000_000,
         timers=0.15,
         cold_starts=_counts(
-            "40684 39333 41208 41995 48625 51534 48843 48269 47601 47826 47403 50023 46822 45218 44483 44651 44308 46186 46640 47240 "
-            "47268 44821 47757 63600 65998 63226 70230 78235 74074 73584 71488"
+            "40684 39333 41208 41995 48625 51534 48843 48269 47601 47826 47403 50023 46822 45218 44483 44651 "
+            "44308 46186 46640 47240 47268 44821 47757 63600 65998 63226 70230 78235 74074 73584 71488"
         ),
         hours=_numbers(
             "1.05 1.23 1.22 1.15 1.03 1.05 1.15 1.13 1.12 1.10 1.02 1.02 1.01 .96 .94 .94 .90 .86 .85 .84 .84 .82 .85 .94"
@@ -396,8 +409,8 @@ REGION_TABLE: Mapping[str, Region] = {
         request_rows=3_448_259,
         timers=0.25,
         cold_starts=_counts(
-            "26721 26881 26125 26482 26135 26294 26342 26489 26520 26288 26723 26969 26511 26217 25625 25501 25078 25478 25393 25590 "
-            "25597 25546 26069 25763 25672 25637 25927 25647 25787 25438 25342"
+            "26721 26881 26125 26482 26135 26294 26342 26489 26520 26288 26723 26969 26511 26217 25625 25501 "
+            "25078 25478 25393 25590 25597 25546 26069 25763 25672 25637 25927 25647 25787 25438 25342"
         ),
         hours=_numbers(
             "1.09 1.15 1.16 1.13 1.03 1.04 1.11 1.13 1.11 1.07 1.02 1.03 1.02 .99 .97 .94 .91 .88 .86 .85 .84 .86 .88 .94"
@@ -442,11 +455,11 @@ CLUSTER_SHARES = (0.17, 0.33, 0.29, 0.21)
 #: Hours of the hole in region 3 on day 8 (which hours is not published; the load falls to about one cold start an hour).
 HOLE_REGION, HOLE_DAY, HOLE_HOURS = "R3", 8, range(9)
 
-#: Load by hour of the groups that swing [D, figure 8a: workflow-S .2-1.8, OBS-A .17-1.69, APIG-S .6-1.3], as the exponent that the
-#: profile of running pods is raised to; the others follow the region.
+#: Load by hour of the groups that swing [D, figure 8a: workflow-S .2-1.8, OBS-A .17-1.69, APIG-S .6-1.3], as the exponent that
+#: the profile of running pods is raised to; the others follow the region.
 PODS_BY_HOUR = (
-    0.89, 1.01, 1.13, 1.14, 1.18, 1.23, 1.23, 1.24, 1.34, 1.44, 1.42, 1.45, 1.41, 1.32, 1.15, 0.90, 0.70, 0.58, 0.51, 0.51, 0.46,
-    0.49, 0.56, 0.72,
+    0.89, 1.01, 1.13, 1.14, 1.18, 1.23, 1.23, 1.24, 1.34, 1.44, 1.42, 1.45, 1.41, 1.32, 1.15, 0.90, 0.70, 0.58, 0.51, 0.51,
+    0.46, 0.49, 0.56, 0.72,
 )  # fmt: skip
 GROUP_SWING = {"workflow-S": 2.0, "OBS-A": 1.9, "APIG-S": 0.6, "TIMER-A": 0.0}
 

@@ -115,7 +115,7 @@ class Requests:
         count = np.where(several, 2 + (seconds / gap).astype(np.int64), 1)
         pod = np.repeat(np.arange(pods), count)
         nth = np.arange(len(pod)) - np.repeat(np.cumsum(count) - count, count)
-        # The first request starts the lifetime and the last completion ends it; the others stand evenly between, shaken a little.
+        # The first request starts the lifetime and the last completion ends it; the others stand evenly between, shaken.
         part = seconds / count
         execution = self._costs.execution[function[pod]] * np.exp(0.5 * rng.standard_normal(len(pod)))
         execution = np.where(several[pod], np.minimum(execution, 0.8 * part[pod]), seconds[pod])

@@ -141,7 +141,7 @@ class ColdStarts:
 
     def _other_times(self, n: int, minutes: Floats, rng: np.random.Generator) -> Ints:
         """A renewal process with the region's gaps, in the time that the day's load defines."""
-        gaps = np.exp(np.interp(rng.standard_normal(n + 1), _gap_scores(), np.log(_gap_knots(self.region))))
+        gaps = np.exp(np.interp(rng.standard_normal(n + 1), _gap_scores(), np.log(self.table.other_gaps)))
         clock = np.cumsum(gaps)
         passed = np.concatenate([[0.0], np.cumsum(minutes)])
         at = np.interp(clock[:-1] / clock[-1] * passed[-1], passed, np.arange(len(passed)))
@@ -269,11 +269,6 @@ def _minute_load(rng: np.random.Generator) -> Floats:
 @functools.cache
 def _gap_scores() -> list[float]:
     return [-4.5, *(score(p) for p in TOTAL_AT), 4.5]
-
-
-def _gap_knots(region: str) -> Floats:
-    gaps = REGION_TABLE[region].gaps
-    return np.array([gaps[0] / 10, *gaps, gaps[-1] * 4])
 
 
 def _shared_out(weights: Floats, total: int) -> Ints:

@@ -374,13 +374,13 @@ def _loads(region: Region, size: Ints, plan: _Timers, rng: np.random.Generator) 
     for i in rng.permutation(n).tolist():
         if requests[i] > 500 * DAYS:
             continue
-        runs = int(atoms[np.argmin(np.abs(np.log(atoms * DAYS / requests[i])))])
-        if share + runs * DAYS > region.timers * total:
+        daily = int(atoms[np.argmin(np.abs(np.log(atoms * DAYS / requests[i])))])
+        if share + daily * DAYS > region.timers * total:
             continue
-        plan.period[i] = DAY_SECONDS // runs
-        requests[i] = runs * DAYS
+        plan.period[i] = DAY_SECONDS // daily
+        requests[i] = daily * DAYS
         cold[i] = 0.0
-        share += runs * DAYS
+        share += daily * DAYS
     large = (size > 1).astype(np.int64)
     runs = plan.runs()
     for s, part in enumerate((1 - region.large, region.large)):

@@ -230,6 +230,7 @@ class Region:
         cold_starts: A day, days 0-30 [D, figure 11].
         hours: Load by hour of day, mean 1 [D].
         gaps: Seconds between cold starts of the region at `TOTAL_AT` [D, figure 10c].
+        other_gaps: The same, with a first and a last value, for all but the timers: fitted so that both together have `gaps` [I].
         large: Share of cold starts in large pools [I: fitted to the total].
         classes: Components of small and large pools [D, figure 13; tails fitted to figure 10a]; None: by runtime.
         congestion: Loading of (alloc, code, dep, sched) on the minute's load [signs of figure 12].
@@ -248,6 +249,7 @@ class Region:
     cold_starts: tuple[int, ...]
     hours: tuple[float, ...]
     gaps: tuple[float, ...]
+    other_gaps: tuple[float, ...]
     large: float
     classes: tuple[Components, Components] | None
     congestion: tuple[float, float, float, float]
@@ -281,6 +283,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "1.17 1.20 1.21 1.15 1.09 1.16 1.20 1.20 1.26 1.28 1.11 1.03 1.00 .90 .87 .73 .71 .62 .59 .57 .60 .77 1.15 1.44"
         ),
         gaps=_numbers("3.7e-5 2.1e-4 5.7e-4 .0068 .109 .487 1.06 1.61 3.07"),
+        other_gaps=_numbers("3.26e-06 3.26e-05 0.000185 0.000502 0.00599 0.129 0.6 1.14 1.84 3.16 12.7"),
         large=0.6,
         classes=(
             Components(
@@ -319,6 +322,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "1.02 1.14 1.21 1.14 1.08 1.11 1.17 1.15 1.16 1.14 1.10 1.09 1.10 1.07 1.01 .93 .87 .84 .74 .78 .70 .73 .82 .92"
         ),
         gaps=_numbers("1.3e-4 .0013 .0051 .103 .699 1.83 3.40 4.81 7.86"),
+        other_gaps=_numbers("7.8e-06 7.8e-05 0.00078 0.00306 0.803 0.83 3.14 4.06 6.69 8.79 35.1"),
         large=0.268,
         classes=None,
         congestion=(0.04, 0.0, 0.06, 0.05),
@@ -340,6 +344,7 @@ REGION_TABLE: Mapping[str, Region] = {
         ),
         hours=_numbers("1 1.01 1.02 1.03 1.04 1.03 1.02 1.01 1 1 1.01 1.02 1.01 1 .99 .98 .97 .96 .97 .98 .99 .98 .99 .99"),
         gaps=_numbers(".0036 .031 .174 1.92 5.07 7.97 23.0 37.1 63.1"),
+        other_gaps=_numbers("0.000244 0.00244 0.021 0.149 2.29 5.17 5.53 22.7 37.7 62.3 249"),
         large=0.4,
         classes=(
             Components(
@@ -378,6 +383,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "1.05 1.23 1.22 1.15 1.03 1.05 1.15 1.13 1.12 1.10 1.02 1.02 1.01 .96 .94 .94 .90 .86 .85 .84 .84 .82 .85 .94"
         ),
         gaps=_numbers("2.0e-5 1.1e-4 2.6e-4 .0195 .636 2.11 4.96 6.98 11.3"),
+        other_gaps=_numbers("1.21e-06 1.21e-05 6.63e-05 0.000157 0.0118 0.869 1.92 5.61 5.91 9.99 40"),
         large=0.4,
         classes=(
             Components(
@@ -407,7 +413,7 @@ REGION_TABLE: Mapping[str, Region] = {
         requests_per_day=(2, 158, 860, 1681, 8.0e4),
         requests=1.25e8,
         request_rows=3_448_259,
-        timers=0.25,
+        timers=0.12,
         cold_starts=_counts(
             "26721 26881 26125 26482 26135 26294 26342 26489 26520 26288 26723 26969 26511 26217 25625 25501 "
             "25078 25478 25393 25590 25597 25546 26069 25763 25672 25637 25927 25647 25787 25438 25342"
@@ -416,6 +422,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "1.09 1.15 1.16 1.13 1.03 1.04 1.11 1.13 1.11 1.07 1.02 1.03 1.02 .99 .97 .94 .91 .88 .86 .85 .84 .86 .88 .94"
         ),
         gaps=_numbers(".0031 .054 .205 .834 2.07 4.66 7.82 10.1 19.0"),
+        other_gaps=_numbers("0.000412 0.00412 0.0718 0.332 1.13 2.45 5.74 8.93 10.4 24 95.8"),
         large=0.2,
         classes=(
             Components(

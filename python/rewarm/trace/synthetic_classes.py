@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rewarm.trace.synthetic_functions import RUNTIMES, Floats, Functions, Ints, score
 from rewarm.trace.synthetic_regions import (
     CURVE_AT,
+    GROUP_DEPENDENCY,
     GROUP_LAYERS,
     GROUP_SCHEDULING,
     GROUP_STAGES,
@@ -45,10 +46,9 @@ def by_runtime_and_group(cold: Floats) -> list[Components]:
     for r, name in enumerate(RUNTIMES):
         curves = RUNTIME_COMPONENTS[name]
         weights = cold[r] / max(cold[r].sum(), 1e-300)
-        shift = np.array(GROUP_SCHEDULING)
-        shift = shift - weights @ shift
-        spread = math.sqrt(max(1.0 - float(weights @ shift**2), 0.04))
         layers = _cell_layers(curves.layers, weights)
+        shift, spread = _parts(GROUP_SCHEDULING, weights)
+        layer_shift, layer_spread = _parts(GROUP_DEPENDENCY, weights * layers)
         cells += [
             dataclasses.replace(
                 curves,
@@ -56,10 +56,19 @@ def by_runtime_and_group(cold: Floats) -> list[Components]:
                 layers=float(layers[g]),
                 scheduling_shift=float(shift[g]),
                 scheduling_spread=spread,
+                dependency_shift=float(layer_shift[g]),
+                dependency_spread=layer_spread,
             )
             for g in range(_GROUPS)
         ]
     return cells
+
+
+def _parts(shifts: tuple[float, ...], weights: Floats) -> tuple[Floats, float]:
+    """Shifts of a normal score's parts around their mean, and the spread that leaves the whole with variance 1."""
+    weights = weights / max(float(weights.sum()), 1e-300)
+    shift = np.array(shifts) - float(weights @ np.array(shifts))
+    return shift, math.sqrt(max(1.0 - float(weights @ shift**2), 0.04))
 
 
 def _cell_stages(cold: Floats) -> Floats:
@@ -106,6 +115,7 @@ class Curves:
         self._dependency = _curve_knots(components.dependency, 1e-3)
         self._scheduling = _curve_knots(components.scheduling, 0.02)
         self._shift, self._spread = components.scheduling_shift, components.scheduling_spread
+        self._layer_shift, self._layer_spread = components.dependency_shift, components.dependency_spread
         self.mix = _mix(components.coupling)
 
     def alloc(self, z: Floats) -> Floats:
@@ -118,7 +128,7 @@ class Curves:
 
     def dependency(self, z: Floats) -> Floats:
         """Seconds to deploy a layer."""
-        return np.asarray(np.exp(np.interp(z, *self._dependency)))
+        return np.asarray(np.exp(np.interp(self._layer_spread * z + self._layer_shift, *self._dependency)))
 
     def scheduling(self, z: Floats) -> Floats:
         """Seconds of the rest."""
@@ -152,7 +162,7 @@ def _curve_knots(seconds: tuple[float, ...], floor: float) -> tuple[Floats, Floa
 
 
 def _stage_knots(region: str, masses: tuple[float, float, float]) -> tuple[Floats, Floats]:
-    """Knots of the pod search: uniform within a stage, a step between two."""
+    """Knots of the pod search: log-uniform within a stage, a step between two."""
     *stages, longest = STAGES[region]
     at: list[float] = []
     logs: list[float] = []
@@ -162,7 +172,7 @@ def _stage_knots(region: str, masses: tuple[float, float, float]) -> tuple[Float
             continue
         for part in (0.001, 0.25, 0.5, 0.75, 0.98):
             at.append(score(begin + part * (end - begin)))
-            logs.append(math.log(low + part * (high - low)))
+            logs.append(math.log(low) + part * math.log(high / low))
         at.append(score(min(begin + 0.999999 * (end - begin), 0.999999)))
         logs.append(math.log(longest if end == 1.0 else high))
     return np.array(at), np.array(logs)

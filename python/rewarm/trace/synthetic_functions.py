@@ -319,7 +319,7 @@ def _region2_loads(
         if top:
             cold[members[-1]] = most[members[-1]] = top
         requests[members] = _log_normal_ranks(len(members), median_requests, sum_requests - heavy, 3e8)
-    cold[(runtime == custom) & (group != obs)] *= 0.03
+    cold[(runtime == custom) & (group != obs)] *= 0.003  # all but the stages of OBS-A leave no room for them
     cold[plan.fast] = FAST_TIMER_COLD_STARTS
     requests[plan.fast] = np.where(np.arange(np.count_nonzero(plan.fast)) == 0, 267_840.0, 44_640.0)
     wanted = (

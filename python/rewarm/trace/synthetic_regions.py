@@ -118,6 +118,7 @@ class Components:
         layers: Share of cold starts of functions with a layer.
         coupling: Gaussian copula: correlations (alloc-sched, code-sched, dep-sched, alloc-code, code-dep).
         scheduling_shift, scheduling_spread: Of the scheduling's normal score, where a class is a part of one with these curves.
+        dependency_shift, dependency_spread: Of the dependency's.
     """
 
     stages: tuple[float, float, float]
@@ -128,6 +129,8 @@ class Components:
     coupling: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
     scheduling_shift: float = 0.0
     scheduling_spread: float = 1.0
+    dependency_shift: float = 0.0
+    dependency_spread: float = 1.0
 
 
 #: Region 2 by runtime: figure 15 [D]; `layers` and `coupling` are fitted so that the sum has the total's quantiles [I].
@@ -158,14 +161,16 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.031, 0.050, 0.122, 0.313, 0.506, 1.27),
         (0.323, 0.365, 0.437, 0.566, 0.706, 1.42),
         (0.082, 0.097, 0.135, 0.193, 0.383, 3.1),
-        0.7,
+        0.66,
+        (0.0, -0.6, -0.2, 0.0, -0.5),
     ),
     "Node.js": Components(
         (0.981, 0.996, 0.998),
         (0.023, 0.044, 0.091, 0.236, 0.680, 2.46),
         (0.039, 0.073, 0.134, 0.174, 0.207, 0.42),
         (0.089, 0.132, 1.00, 1.17, 1.28, 10.5),
-        0.2,
+        0.25,
+        (0.0, -0.5, 0.0, 0.0, 0.0),
     ),
     "PHP7.3": Components(
         (0.999, 0.9995, 0.9999),
@@ -180,13 +185,15 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.014, 0.016, 0.021, 0.039, 0.091, 0.43),
         (0.256, 0.332, 0.454, 0.628, 0.747, 1.19),
         0.2,
+        (0.0, -0.2, 0.0, 0.0, 0.0),
     ),
     "Python3": Components(
         (0.371, 0.963, 0.990),
         (0.021, 0.033, 0.050, 0.102, 0.203, 0.57),
         (0.120, 0.328, 1.10, 1.22, 1.41, 2.74),
         (0.088, 0.197, 0.433, 0.731, 0.967, 5.2),
-        0.4,
+        0.365,
+        (0.0, -0.5, -0.5, 0.0, 0.0),
     ),
     "http": Components(
         (0.203, 0.206, 0.206),
@@ -194,6 +201,7 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.106, 0.128, 0.164, 0.708, 0.940, 1.16),
         (0.255, 0.471, 0.533, 0.584, 1.03, 1.4),
         0.1,
+        (0.7, 0.0, 0.0, 0.0, 0.0),
     ),
     "unknown": Components(
         (0.469, 0.874, 0.895),
@@ -211,8 +219,10 @@ GROUP_STAGES = (
     (0.567, 0.987, 0.997), (0.786, 0.960, 0.977), (0.646, 0.989, 0.990), (0.452, 0.866, 0.893), None, (0.230, 0.961, 0.998),
     (0.146, 0.408, 0.434),
 )  # fmt: skip
-GROUP_LAYERS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-GROUP_SCHEDULING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+GROUP_LAYERS = (-0.6, 0.0, 0.0, 0.3, 0.0, 2.2, 0.0)
+GROUP_SCHEDULING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0)
+#: The same for dependencies: those of workflow-S are the long ones (median 1.18 s, TIMER-A .38, OBS-A .26) [D].
+GROUP_DEPENDENCY = (-0.5, -0.7, -0.7, -0.5, -0.5, 0.9, -0.8)
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,7 @@ class Region:
         cold_starts: A day, days 0-30 [D, figure 11].
         hours: Load by hour of day, mean 1 [D].
         gaps: Seconds between cold starts of the region at `TOTAL_AT` [D, figure 10c].
-        other_gaps: The same, with a first and a last value, for all but the timers: fitted so that both together have `gaps` [I].
+        other_gaps: The same with a first and a last value, for all but timers: fitted so that both together have `gaps` [I].
         large: Share of cold starts in large pools [I: fitted to the total].
         classes: Components of small and large pools [D, figure 13; tails fitted to figure 10a]; None: by runtime.
         congestion: Loading of (alloc, code, dep, sched) on the minute's load [signs of figure 12].
@@ -284,21 +294,23 @@ REGION_TABLE: Mapping[str, Region] = {
         ),
         gaps=_numbers("3.7e-5 2.1e-4 5.7e-4 .0068 .109 .487 1.06 1.61 3.07"),
         other_gaps=_numbers("3.26e-06 3.26e-05 0.000185 0.000502 0.00599 0.129 0.6 1.14 1.84 3.16 12.7"),
-        large=0.6,
+        large=0.532,
         classes=(
             Components(
-                (0.45, 0.72, 0.90),
-                (0.001, 0.002, 0.003, 0.042, 0.30, 2.0),
-                (0.10, 0.351, 0.454, 0.512, 0.70, 3.0),
-                (0.10, 0.460, 0.891, 1.53, 3.5, 13.0),
-                0.4,
+                (0.490, 0.739, 0.962),
+                (0.0015, 0.002, 0.003, 0.042, 0.081, 1.52),
+                (0.111, 0.351, 0.454, 0.512, 0.560, 1.76),
+                (0.191, 0.460, 0.891, 1.53, 2.85, 3.46),
+                0.304,
+                (0.33, 0.83, 0.42, 0.0, 0.0),
             ),
             Components(
-                (0.22, 0.86, 0.95),
-                (0.04, 0.236, 1.02, 1.60, 2.2, 4.0),
-                (0.30, 0.836, 2.35, 24.2, 31.0, 40.0),
-                (0.30, 0.587, 0.800, 1.68, 4.8, 13.5),
-                0.4,
+                (0.194, 0.930, 0.961),
+                (0.046, 0.236, 1.02, 1.60, 2.20, 2.31),
+                (0.555, 0.836, 2.35, 24.2, 24.3, 67.8),
+                (0.249, 0.587, 0.800, 1.68, 1.69, 40.7),
+                0.270,
+                (-0.05, -0.13, -0.50, 0.0, 0.0),
             ),
         ),
         congestion=(0.25, 0.05, 0.10, 0.20),
@@ -450,7 +462,7 @@ REGION_TABLE: Mapping[str, Region] = {
 #: [D: figures 13 and 15; R1 also T].
 STAGES: Mapping[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float], float]] = {
     "R1": ((0.00045, 0.00070), (0.0125, 0.0240), (0.5, 4.7), (4.8, 8.3), 30.0),
-    "R2": ((0.00013, 0.00029), (0.0110, 0.0170), (1.0, 5.0), (10.1, 10.4), 15.0),
+    "R2": ((0.00013, 0.00029), (0.0110, 0.0170), (0.5, 5.0), (10.1, 10.4), 15.0),
     "R3": ((0.00012, 0.00017), (0.0110, 0.0170), (1.0, 5.0), (5.0, 8.0), 10.0),
     "R4": ((0.00011, 0.00016), (0.0180, 0.0250), (1.0, 5.0), (5.0, 8.0), 12.0),
     "R5": ((0.00011, 0.00015), (0.0230, 0.0280), (1.0, 5.0), (5.0, 8.0), 12.0),

@@ -473,8 +473,8 @@ def sampling_error(values, at):
 @pytest.mark.parametrize(
     ("column", "table", "grid", "calibration"),
     [
-        # The curves are sampled as published: what is left is the grid and, where groups of triggers differ within a runtime, that
-        # their mixture is only about normal (the reference figures are read to 3-10 %).
+        # The curves are sampled as published. What is left is the grid and, where groups of triggers differ within a runtime,
+        # that their mixture is only about normal (the figures themselves are read to 1 %).
         ("deployCodeCost", CODE, 0.0005, 0.02),
         ("schedulingCost", SCHEDULING, 0.0, 0.06),
         ("deployDependencyCost", DEPENDENCY, 0.0005, 0.08),
@@ -493,8 +493,8 @@ def test_region2_components_by_runtime(region2, column, table, grid, calibration
         assert (error <= calibration + grid / wanted + sampling_error(values, AT)).all(), (name, error)
 
 
-# Only the components' curves are published, not how they go together: their fitted couplings leave these quantiles of the sum off
-# by more than 10 %. Measured / published at seed 0.
+# Only the components' curves are published, not how they go together: the fitted couplings leave these quantiles of the sum
+# off by more than 10 %. Measured / published at seed 0.
 TOTAL_OFF = {
     ("C#", 0.90): 1.14,
     ("Java", 0.10): 1.30,

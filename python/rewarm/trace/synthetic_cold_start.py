@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewarm.trace.synthetic_classes import Curves, classes_of
-from rewarm.trace.synthetic_functions import RUNTIMES, Floats, Functions, Ints, functions_of, score, stream
+from rewarm.trace.synthetic_functions import RUNTIMES, Floats, Ints, functions_of, score, stream
 from rewarm.trace.synthetic_regions import (
     CLUSTER_SHARES,
     DAY_SECONDS,
@@ -248,11 +248,6 @@ def published_day_counts(region: str) -> Ints:
         total = sum(RUNTIME_COLD_STARTS.values())
         counts = np.diff(np.concatenate([[0], np.rint(passed * (total / passed[-1])).astype(np.int64)]))
     return counts
-
-
-def functions_with_cold_starts(functions: Functions) -> NDArray[np.bool_]:
-    """Whether a function may have cold starts at all."""
-    return np.asarray((functions.cold_starts > 0) | (functions.period > 0))
 
 
 def _minute_load(rng: np.random.Generator) -> Floats:

@@ -27,7 +27,8 @@ from rewarm.trace.synthetic_files import (
     write_file,
     written,
 )
-from rewarm.trace.synthetic_functions import POOLS, RUNTIMES, functions_of, stream
+from rewarm.trace.synthetic_functions import functions_of
+from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, stream
 from rewarm.trace.synthetic_minute import MinuteTables
 from rewarm.trace.synthetic_regions import CPU_REQUEST, DAYS, REGION_TABLE, REGIONS
 from rewarm.trace.synthetic_request import REQUEST_DAY, Requests

@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rewarm.trace.synthetic_functions import RUNTIMES, Floats, Functions, Ints, score
+from rewarm.trace.synthetic_functions import Functions
+from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score
 from rewarm.trace.synthetic_regions import (
     CURVE_AT,
     GROUP_DEPENDENCY,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewarm.trace.synthetic_classes import Curves, classes_of
-from rewarm.trace.synthetic_functions import RUNTIMES, Floats, Ints, functions_of, score, stream
+from rewarm.trace.synthetic_functions import functions_of
+from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import (
     CLUSTER_SHARES,
     DAY_SECONDS,

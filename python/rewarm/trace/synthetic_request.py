@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rewarm.trace.synthetic_cold_start import BLOCK_ROWS, EARLIER_PODS, ColdStarts
 from rewarm.trace.synthetic_files import Style, TextColumn
-from rewarm.trace.synthetic_functions import POOLS, RUNTIMES, Floats, Functions, Ints, score, stream
+from rewarm.trace.synthetic_functions import Functions
+from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import CLUSTER_SHARES, DAY_SECONDS, REGION_TABLE, UTILITY
 
 REQUEST_DAY = 30

@@ -138,6 +138,10 @@ def region2_loads(
     custom = RUNTIMES.index("Custom")
     most = np.full(n, _MOST_COLD_STARTS)
     giants = _giants(group, bare, runtime)
+    for i, (_, _, name, _, _) in zip(giants, GIANTS, strict=True):  # their pools, by exchange with who has them
+        j = next(int(j) for j in np.flatnonzero(pool == POOLS.index(name)) if int(j) == i or int(j) not in giants)
+        pool[i], pool[j] = pool[j], pool[i]
+        size[i], size[j] = size[j], size[i]
     for g, (median_cold, median_requests, sum_requests) in enumerate(GROUP_LOADS):
         members = np.flatnonzero((group == g) & (plan.period == 0) & ~plan.fast & ~bare)
         members = rng.permutation(members)
@@ -169,9 +173,8 @@ def region2_loads(
             fitted = np.clip(cold * factor[label], _FEWEST_COLD_STARTS, most)
             cold = np.where(free & (cold > 0), fitted, cold)
     requests = np.maximum(requests, runs + cold)
-    for i, (_, _, name, count, _) in zip(giants, GIANTS, strict=True):
+    for i, (_, _, _, count, _) in zip(giants, GIANTS, strict=True):
         requests[i] = count
-        pool[i] = POOLS.index(name)
     return requests, cold
 
 

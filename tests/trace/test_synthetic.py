@@ -27,7 +27,8 @@ from rewarm.errors import InvalidArgument
 from rewarm.trace.synthetic import MARKER, generate
 from rewarm.trace.synthetic_cold_start import ColdStarts, published_day_counts
 from rewarm.trace.synthetic_files import ODDITIES
-from rewarm.trace.synthetic_regions import REGION_TABLE
+from rewarm.trace.synthetic_regions import REGION_TABLE, RUNTIME_FUNCTIONS
+from rewarm.trace.synthetic_request import Requests
 
 ROOT = "datasets/cold_start_dataset"
 COSTS = ("podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
@@ -543,6 +544,37 @@ def test_region2_gaps_between_cold_starts(region2):
         < 0.1
     )
     assert gaps.mean() == pytest.approx(31 * 86_400 / 2_072_823, rel=1e-3)
+
+
+# Figure 17: share of pods whose useful lifetime is at most 1, 10 and 100 cold-start times.
+UTILITY_RATIO = {
+    "Custom": ".152 .614 .894", "Java": ".103 .717 .891", "Node.js": ".363 .852 .967", "Python2": ".137 .589 .798",
+    "Python3": ".144 .558 .788",
+}  # fmt: skip
+
+
+def test_useful_lifetimes_of_the_pods_of_day_30():
+    cold = ColdStarts("R2", 0, 1.0)
+    served = Requests(cold)._pod_requests()
+    pods = len(served.function)
+    begin = served.time_ms - served.worker_us / 1000
+    first, last = np.full(pods, np.inf), np.full(pods, -np.inf)
+    np.minimum.at(first, served.pod, begin)
+    np.maximum.at(last, served.pod, served.time_ms)
+    total_ms = np.concatenate([block.total_us for block in cold.blocks(30)]) / 1000
+    whole = np.isfinite(last) & (last < (2_678_400 - 60) * 1000)
+    assert whole.mean() > 0.99
+    ratio = (last - first)[whole] / total_ms[whole]
+    runtime = np.array(list(RUNTIME_FUNCTIONS))[cold.functions.runtime[served.function[whole]]]
+    for name, text in UTILITY_RATIO.items():
+        values = ratio[runtime == name]
+        error = 3 * np.sqrt(published(text) * (1 - published(text)) / len(values))
+        have = np.array([(values <= limit).mean() for limit in (1, 10, 100)])
+        assert (np.abs(have - published(text)) <= 0.01 + error).all(), (name, have)
+    # No pod waits longer than the keep-alive, or it would be gone.
+    order = np.lexsort((served.time_ms, served.pod))
+    idle = begin[order][1:] - served.time_ms[order][:-1]
+    assert idle[np.diff(served.pod[order]) == 0].max() < 60_000
 
 
 # ---- the other regions -----------------------------------------------------------------------------------------------------

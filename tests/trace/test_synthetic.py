@@ -734,7 +734,8 @@ def test_days_of_the_other_regions_are_the_published_ones():
         ({"days": 32}, r"days: expected a whole number in \[1, 31\], got 32"),
         ({"seed": 1.5}, "seed: expected a whole number, got 1.5"),
         ({"threads": 0}, "threads: expected a whole number >= 1, got 0"),
-        ({"scale": 900.0}, "GB are needed"),
+        ({"scale": 200.0}, "GB are needed"),
+        ({"scale": 900.0}, "at most 2,000,000,000 cold starts"),
     ],
 )
 def test_bad_arguments_write_nothing(tmp_path, arguments, message):

@@ -42,6 +42,8 @@ _ROOT = "datasets/cold_start_dataset"
 _TABLES = ("cold_start", "request", "runtime", "minute")
 _MISSING_DAYS = (5, 17)
 _HOLE_DAY, _HOLE_HOURS = 2, (3, 7)
+#: Cold starts of a region: each has a serial of ten digits from 64-bit arithmetic.
+_MOST_ROWS = 2_000_000_000
 #: Bytes of a row, for the check of free space: plain text of region 2.
 _COLD_START_BYTES, _REQUEST_BYTES = 175, 270
 #: Request parts as Spark leaves them: 200 of them where there is enough to fill them.
@@ -118,6 +120,10 @@ def generate(
     for name in chosen:
         factor = scale if rows is None else rows / float(published_day_counts(name)[:days].sum())
         cold = ColdStarts(name, seed, factor)
+        if cold.rows > _MOST_ROWS:
+            raise InvalidArgument(
+                f"generate: expected at most {_MOST_ROWS:,} cold starts in the 31 days of a region, got {cold.rows:,} for {name}"
+            )
         if "cold_start" in wanted:
             plan += _plan_cold_start(cold, days, odd)
         if "request" in wanted and days > REQUEST_DAY:

@@ -92,7 +92,7 @@ class ColdStarts:
 
     def serial(self, nth: Ints) -> Ints:
         """The pod serial of the nth cold start of the 31 days, or of an earlier pod from `rows` on: a permutation."""
-        # Past 2^63 / pods the product would overflow; python's own integers are not needed below 3e9 pods.
+        # The product stays below 2^63 up to 3e9 pods.
         return (nth % self._pods * self._step + self._offset) % self._pods
 
     def events(self, day: int) -> tuple[Ints, Ints, Floats]:

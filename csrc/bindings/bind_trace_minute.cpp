@@ -8,6 +8,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/trace_read.h"
+#include "common/error.h"
 #include "trace/minute.h"
 
 namespace py = pybind11;

@@ -17,13 +17,12 @@ from rewarm import __version__
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.trace.listing import PathArgument
+from rewarm.trace.minute import minute_reader
 from rewarm.trace.options import RuntimeArgument, read_options
 from rewarm.trace.rejects import Rejects
+from rewarm.trace.runtime_trigger import functions_reader
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import Found, Source, discover
-
-#: Tables that the engine reads; the others have readers of their own.
-_ENGINE = ("cold_start", "request")
 
 
 class Files(NamedTuple):
@@ -47,7 +46,8 @@ def _to_numpy(holder: Any, schema: Schema) -> dict[str, NDArray[Any]]:
             arrays[field.name] = np.array([*words, None], dtype=object)[codes]
         elif isinstance(values, list):
             array = np.empty(len(values), dtype=object)
-            array[:] = values
+            for row, value in enumerate(values):
+                array[row] = value
             arrays[field.name] = array
         else:
             arrays[field.name] = values
@@ -218,20 +218,41 @@ def _found(
     region: str | Sequence[str] | None,
     metric: str | Sequence[str] | None,
     stat: str | Sequence[str] | None,
-) -> tuple[Found, str]:
+) -> Found:
     found = discover(path, table=table, region=region, metric=metric, stat=stat)
     kind = found.sources[0].table
     if kind != "minute" and (metric is not None or stat is not None):
         raise InvalidArgument(f"metric and stat filter the minute tables, not the {kind} table")
-    return found, kind
+    return found
 
 
 def _files(found: Found) -> Files:
     return Files([source.name for source in found.sources], found.ignored)
 
 
-def _reader(sources: list[Source], recycle: bool, kind: str, columns: Sequence[str] | None, **options: Any) -> Any:
-    settings = read_options(sources, table=kind, columns=columns, **options)
+def open_reader(
+    sources: Sequence[Source],
+    columns: Sequence[str] | None = None,
+    *,
+    recycle: bool,
+    threads: int | None = None,
+    **options: Any,
+) -> Any:
+    """What reads the rows of these files, all of one table.
+
+    Args:
+        sources: In row order.
+        columns: As in `read`.
+        recycle: Whether batches are let go: their memory is used again.
+        threads: As in `read`.
+        options: The other arguments of `read` that are about rows.
+    """
+    kind = sources[0].table
+    if kind == "minute":
+        return minute_reader(sources, columns, threads=threads, **options)
+    if kind == "runtime":
+        return functions_reader(sources, columns, **options)
+    settings = read_options(sources, table=kind, columns=columns, threads=threads, **options)
     return core.TraceReader(sources=sources, options=settings, recycle=recycle, version=__version__)
 
 
@@ -289,12 +310,11 @@ def read(
         TraceError: A file cannot be read as what it claims to be; the first such place in row order under "raise".
         InvalidArgument: An argument that is not accepted.
     """
-    found, kind = _found(path, table, region, metric, stat)
-    reader = _reader(
+    found = _found(path, table, region, metric, stat)
+    reader = open_reader(
         found.sources,
-        False,
-        kind,
         columns,
+        recycle=False,
         time=time,
         clusterName=clusterName,
         funcID=funcID,
@@ -307,7 +327,8 @@ def read(
     holder = reader.read_all(progress=progress)
     files = _files(found)
     count, rows = reader.rejects()
-    return Table(holder, files, Rejects(((files.read[row[0]], *row[1:]) for row in rows), count))
+    functions = list(reader.functions) if found.sources[0].table == "minute" else None
+    return Table(holder, files, Rejects(((files.read[row[0]], *row[1:]) for row in rows), count), functions)
 
 
 def batches(
@@ -355,12 +376,11 @@ def batches(
         TraceError: Here for what headers tell, from the iterator for what rows tell.
         InvalidArgument: An argument that is not accepted.
     """
-    found, kind = _found(path, table, region, metric, stat)
-    reader = _reader(
+    found = _found(path, table, region, metric, stat)
+    reader = open_reader(
         found.sources,
-        True,
-        kind,
         columns,
+        recycle=True,
         time=time,
         clusterName=clusterName,
         funcID=funcID,

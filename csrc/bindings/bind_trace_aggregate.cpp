@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -314,6 +315,9 @@ py::tuple scan(const py::sequence& sources, const trace::ReadOptions& options, c
   std::optional<trace::TooLarge> too_large;
   {
     py::gil_scoped_release release;
+    std::vector<FileRange> ranges;
+    for (const trace::SourceFile& file : files) ranges.push_back(range_of(file, options.regions));
+    ranges = trace::join_ranges(std::move(ranges));
     const std::vector<trace::OutputField> fields = trace::output_fields(files, options);
     std::vector<size_t> key_columns, value_columns;
     for (const std::string& name : by) key_columns.push_back(index_of(fields, name));
@@ -325,9 +329,7 @@ py::tuple scan(const py::sequence& sources, const trace::ReadOptions& options, c
     too_large = sink.too_large();
     if (!too_large) {
       aggregate = std::make_shared<Aggregate>(sink.finish(options.threads));
-      std::vector<FileRange> ranges;
-      for (const trace::SourceFile& file : files) ranges.push_back(range_of(file, options.regions));
-      aggregate->files = trace::join_ranges(std::move(ranges));
+      aggregate->files = std::move(ranges);
       aggregate->rejected = rejected;
     }
   }
@@ -343,6 +345,8 @@ void bind_trace_aggregate(py::module_& m) {
   m.def("trace_bin_midpoint", &trace::bin_midpoint, py::arg("code"));
   py::class_<Aggregate, std::shared_ptr<Aggregate>>(m, "TraceAggregate")
       .def_property_readonly("groups", &Aggregate::group_count)
+      .def_property_readonly("total_rows",
+                             [](const Aggregate& a) { return std::accumulate(a.rows.begin(), a.rows.end(), int64_t{0}); })
       .def_property_readonly("text", [](const Aggregate& a) { return a.spec.text; })
       .def_readonly("rejected", &Aggregate::rejected)
       .def_property_readonly("files", &files_of)

@@ -24,6 +24,7 @@ pybind11::str shown(const std::string& bytes);
 pybind11::list reject_list(const std::vector<trace::Reject>& rejects);
 
 // (name, type as rewarm.trace.schema spells it, unit).
+// (name, Arrow's name of the type, unit) of every column.
 pybind11::list field_list(const trace::ArrowFields& fields);
 
 // Raises the exception of a signal that has arrived; for a thread that holds no GIL, in a wait.

@@ -4,8 +4,24 @@ The paper: Joosen et al., "Serverless Cold Starts and Where to Find Them", EuroS
 """
 
 from rewarm.errors import TraceError
+from rewarm.trace.aggregate import Aggregate, FileRange, aggregate
 from rewarm.trace.rejects import Reject, Rejects
 from rewarm.trace.schema import Field, Schema
 from rewarm.trace.table import Batch, Batches, Files, Table, batches, read
 
-__all__ = ["Batch", "Batches", "Field", "Files", "Reject", "Rejects", "Schema", "Table", "TraceError", "batches", "read"]
+__all__ = [
+    "Aggregate",
+    "Batch",
+    "Batches",
+    "Field",
+    "FileRange",
+    "Files",
+    "Reject",
+    "Rejects",
+    "Schema",
+    "Table",
+    "TraceError",
+    "aggregate",
+    "batches",
+    "read",
+]

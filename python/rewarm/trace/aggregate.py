@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rewarm import __version__
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
-from rewarm.trace.aggregate_spec import Spec, checked_quantiles, quantile_name
+from rewarm.trace.aggregate_scan import scan
+from rewarm.trace.aggregate_spec import Spec, checked_by, checked_quantiles, checked_values, fingerprint, quantile_name
+from rewarm.trace.listing import PathArgument
+from rewarm.trace.options import RuntimeArgument, listed, one_of, thread_count, time_range
+from rewarm.trace.schema import Schema
+from rewarm.trace.source import discover
 
-__all__ = ["Aggregate", "FileRange"]
+__all__ = ["Aggregate", "FileRange", "aggregate"]
+
+#: Group numbers are 32 bits wide.
+MOST_GROUPS = 2**32 - 2
 
 
 class FileRange(NamedTuple):
@@ -79,6 +88,11 @@ class Aggregate:
         return dict(self._spec.filters)
 
     @property
+    def schema(self) -> Schema:
+        """Names, types and units of the columns."""
+        return Schema(self._core.fields(self._spec.suffixes), self.__arrow_c_schema__)
+
+    @property
     def num_rows(self) -> int:
         """The number of groups."""
         return int(self._core.groups)
@@ -118,7 +132,7 @@ class Aggregate:
     def to_numpy(self) -> dict[str, NDArray[Any]]:
         """The columns by name; whole numbers with nulls become float64 with NaN, text becomes object."""
         found: dict[str, NDArray[Any]] = {}
-        for name, column, nulls, words in self._core.columns(self._spec.suffixes, _threads()):
+        for name, column, nulls, words in self._core.columns(self._spec.suffixes, thread_count(None)):
             if words is not None:
                 text = np.array([*words, None], dtype=object)
                 found[name] = text[column if nulls is None else np.where(nulls, len(words), column)]
@@ -140,7 +154,7 @@ class Aggregate:
                 raise InvalidArgument(f"Aggregate.merge: expected aggregates, got {type(other).__name__}")
             if other._spec != self._spec:
                 raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {_difference(self._spec, other._spec)}")
-        return Aggregate(core.TraceAggregate.merge([self._core, *(other._core for other in others)], _threads()))
+        return Aggregate(core.TraceAggregate.merge([self._core, *(other._core for other in others)], thread_count(None)))
 
     def to_bytes(self) -> bytes:
         """All of it, histograms included; equal aggregates give equal bytes on every machine."""
@@ -187,11 +201,11 @@ class Aggregate:
 
     def __arrow_c_schema__(self) -> object:
         """The Arrow schema, as a PyCapsule."""
-        return self._core.arrow_schema(self._spec.suffixes)
+        return self._core.arrow_schema(self.table, __version__, self._spec.suffixes)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """One record batch of all groups, as a PyCapsule; may be asked for again. No other schema is given than ours."""
-        return self._core.arrow_stream(self._spec.suffixes, _threads())
+        return self._core.arrow_stream(self.table, __version__, self._spec.suffixes, thread_count(None))
 
     def __len__(self) -> int:
         return self.num_rows
@@ -217,11 +231,110 @@ def _difference(a: Spec, b: Spec) -> str:
     return f"{name} {mine.get(name)!r} and {theirs.get(name)!r}"
 
 
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def aggregate(
+    path: PathArgument,
+    by: str | Iterable[str] = (),
+    values: str | Iterable[str] = (),
+    quantiles: float | Iterable[float] = (),
+    *,
+    table: str | None = None,
+    region: str | Sequence[str] | None = None,
+    time: tuple[float | None, float | None] | None = None,
+    clusterName: int | Sequence[int] | None = None,
+    funcID: str | Sequence[str] | None = None,
+    runtime: RuntimeArgument | None = None,
+    on_error: str = "raise",
+    unknown_columns: str = "raise",
+    engine: str = "threads",
+    workers: int | None = None,
+    max_groups: int = 10_000_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Aggregate:
+    """Counts, sums, means, extremes and quantiles for every group of rows, in one pass and memory for the groups only.
+
+    Exact for any number of threads, any engine and any split into files: sums are added as whole numbers of 2⁻⁶⁰ and rounded
+    once. A quantile q is the middle of the bin (64 an octave) of the value at the 0-based rank floor(q (n − 1)), within the
+    group's minimum and maximum: at most 1/128 = 0.782 % from that value.
+
+    Args:
+        path: As in `read`.
+        by: Keys: region, clusterName, funcName, userID, funcID, poolName, cpu_limit, memory_limit, size, pool_class, runtime,
+            trigger_group, day, hour, minute, hour_of_day. Null is a key like any other. `funcID` without `region` adds
+            `region`: functions are numbered per region. The time of a request is ``time_worker``. None: one group.
+        values: Columns of numbers.
+        quantiles: From 0 to 1; those that get a column. Naming at least one keeps histograms for `Aggregate.quantile`.
+        table: As in `read`.
+        region: As in `read`.
+        time: As in `read`, in seconds.
+        clusterName: As in `read`.
+        funcID: As in `read`.
+        runtime: As in `read`; needed for the keys ``runtime`` and ``trigger_group``.
+        on_error: As in `read`; `Aggregate.rejected` counts what was refused.
+        unknown_columns: As in `read`.
+        engine: "threads" of this process, or "ray" (``pip install "rewarm[ray]"``): tasks of 64 MB of files on a Ray cluster
+            that sees the same paths.
+        workers: Threads or tasks at a time; default: all processors that may be used.
+        max_groups: More groups than this are an error instead of a full memory.
+        progress: Called about twenty times a second, from this thread, with the bytes and rows read so far.
+
+    Returns:
+        An `Aggregate`.
+
+    Raises:
+        TraceError: A file cannot be read as what it claims to be; the first such place in row order under "raise". A value of
+            2**62 or more in size is one too: its sum would not be exact.
+        InvalidArgument: An argument that is not accepted, or more than `max_groups` groups.
+    """
+    one_of("engine", engine, ("threads", "ray"))
+    if isinstance(max_groups, bool) or not isinstance(max_groups, int) or not 1 <= max_groups <= MOST_GROUPS:
+        raise InvalidArgument(f"max_groups: expected a whole number from 1 to {MOST_GROUPS}, got {max_groups!r}")
+    keys, columns = checked_by(by), checked_values(values)
+    wanted = checked_quantiles(quantiles, columns)
+    sources = discover(path, table=table, region=region).sources
+    joined = None
+    if "runtime" in keys or "trigger_group" in keys:
+        joined = _functions(runtime)
+    settings = {
+        "time": time,
+        "clusterName": clusterName,
+        "funcID": funcID,
+        "runtime": joined,
+        "on_error": on_error,
+        "unknown_columns": unknown_columns,
+    }
+    # Not among them: what chooses files. An aggregate says which ones it holds.
+    filters = {
+        "time": list(time_range(time)),
+        "clusterName": _sorted(listed("clusterName", clusterName, (int,))),
+        "funcID": _sorted(listed("funcID", funcID, (str,))),
+        "runtime": fingerprint(joined),
+        "on_error": on_error,
+    }
+    spec = Spec(sources[0].table, keys, columns, wanted, tuple(sorted(filters.items())))
+    if engine == "ray":
+        from rewarm.trace.ray import scan_on_ray
+
+        return Aggregate(
+            scan_on_ray(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress)
+        )
+    return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
+
+
+def _functions(runtime: RuntimeArgument | None) -> Mapping[tuple[str | None, str], tuple[str | None, str | None]]:
+    if runtime is None:
+        raise InvalidArgument("aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables")
+    if isinstance(runtime, Mapping):
+        return runtime
+    from rewarm.trace.runtime_trigger import functions
+
+    return functions(runtime)
+
+
+def _sorted(given: list[Any] | None) -> list[Any] | None:
+    return None if given is None else sorted(set(given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -122,11 +122,11 @@ def checked_quantiles(quantiles: float | Iterable[float], values: Sequence[str])
     return tuple(checked)
 
 
-def fingerprint(functions: dict[tuple[str, str], tuple[str | None, str | None]] | None) -> str | None:
+def fingerprint(functions: Mapping[tuple[str | None, str], tuple[str | None, str | None]] | None) -> str | None:
     """Of a runtime table: aggregates that were joined with different ones are answers to different questions."""
     if functions is None:
         return None
-    rows = sorted([*key, *value] for key, value in functions.items())
+    rows = sorted(json.dumps([*key, *value]) for key, value in functions.items())
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 

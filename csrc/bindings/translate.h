@@ -14,6 +14,7 @@ inline const char* python_class(ErrorKind kind) {
     case ErrorKind::kScheduleConflict: return "ScheduleConflict";
     case ErrorKind::kCapture: return "CaptureError";
     case ErrorKind::kDevice: return "DeviceError";
+    case ErrorKind::kTrace: return "TraceError";
   }
   return "RewarmError";
 }

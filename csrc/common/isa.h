@@ -8,6 +8,10 @@
 
 #include "common/error.h"
 
+#if defined(REWARM_X86)
+#include <cpuid.h>
+#endif
+
 namespace rewarm {
 
 enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
@@ -17,11 +21,19 @@ inline const char* isa_name(Isa isa) {
   return kNames[static_cast<int>(isa)];
 }
 
+#if defined(REWARM_X86)
+// By CPUID itself: clang before 18 does not know the name "f16c" in __builtin_cpu_supports.
+inline bool supports_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1U << 29)) != 0;
+}
+#endif
+
 // The best level that this build holds and this processor runs.
 inline Isa best_isa() {
 #if defined(REWARM_X86)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && supports_f16c();
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (avx2 && avx512) return __builtin_cpu_supports("avx512bf16") ? Isa::kAvx512Bf16 : Isa::kAvx512;

@@ -21,10 +21,12 @@ struct Column {
   Type type = Type::kFloat64;
   int32_t width = 8;                             // bytes of one value; of one id for kFixedBinary
   std::shared_ptr<Buffer> values;                // [rows] numbers, ids or int32 codes; the characters of kUtf8
-  std::shared_ptr<Buffer> offsets;               // kUtf8: int32 [rows + 1]
+  std::shared_ptr<Buffer> offsets;               // kUtf8, kUtf8List: int32 [rows + 1]
   std::shared_ptr<Buffer> validity;              // bit r % 8 of byte r / 8, 1 = present; null when every row is
   int64_t null_count = 0;                        //
   std::shared_ptr<const Dictionary> dictionary;  // kDictionary
+  std::shared_ptr<const Column> child;           // kUtf8List: all strings of all rows, a kUtf8 column
+  int64_t child_rows = 0;                        // of it
 
   template <class T>
   const T* data() const {

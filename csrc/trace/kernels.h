@@ -16,44 +16,63 @@ struct Found {
   bool carriage;        // a '\r' somewhere
 };
 
-// One column of a regular grid: field `c` of row r lies in text[begin(r), end(r)).
+// One column of a regular grid: field `column` of row r lies in text[begin(r), end(r)).
 struct FieldColumn {
   const char* text;      // kSlack readable bytes before and after
   const uint16_t* ends;  // delimiter positions; ends[-1] stands for the delimiter before the first field (wraps to 0xffff)
   int64_t rows;
   int32_t stride;  // columns of the file
   int32_t column;  // which one
-  int32_t trim;    // bytes to leave out before the delimiter: 1 for the last column of CRLF lines
+  int32_t trim;    // bytes to leave out before the delimiter: 1 for the last column of CRLF lines, where the caller knows that
+                   // they are '\r'
 
-  uint32_t begin(int64_t row) const { return static_cast<uint16_t>(ends[row * stride + column - 1] + 1); }
-  uint32_t end(int64_t row) const { return ends[row * stride + column] - static_cast<uint32_t>(trim); }
+  // Inlined always: a copy compiled for one instruction set must not stand for all.
+  __attribute__((always_inline)) int32_t begin(int64_t row) const {
+    return static_cast<uint16_t>(ends[row * stride + column - 1] + 1);
+  }
+  __attribute__((always_inline)) int32_t end(int64_t row) const { return ends[row * stride + column] - trim; }
 };
 
-// What a column's kernel learned from earlier rows, to predict the next ones. One per worker, file and column; a wrong
-// prediction costs time, never exactness.
+// How the floats of a column were spelled so far, to predict the next ones. One per worker, file and column, zeroed before the
+// first row; a wrong prediction costs time, never exactness.
 struct Hint {
-  uint32_t dot = 0;
-  uint32_t length = 0;
+  enum Spelling : uint32_t { kFixed, kVaried, kExponent };
+  uint32_t spelling = kFixed;  // decimals the same in all rows; plain numbers; any
+  uint32_t decimals = 0;       // of kFixed
 };
 
 // Row kernels set bit r % 64 of odd[r / 64] where a field is empty, quoted, of another spelling or wrong, and leave its output
 // undefined: the caller reads such a field with the scalar functions of number.h, which are the law. Every other output is
-// exact. `odd` holds (rows + 63) / 64 words, zeroed by the kernel.
+// exact. `odd` holds (rows + 63) / 64 words, all written by the kernel. Outputs have kSlack writable bytes after their end.
 struct Kernels {
   const char* name;  // "portable", "avx2", "avx512"
+  // Positions of the commas and line feeds of text[0, n), n <= kSubBlock.
   Found (*find)(const char* text, uint32_t n, uint16_t* ends);  // ends: room for n + 64
-  // The grid check: whether ends holds rows x columns delimiters of which exactly each row's last is a line feed.
+  // The grid check for rows * columns delimiters of which `rows` are line feeds (as find counted them): whether the last of
+  // every row is one.
   bool (*is_grid)(const char* text, const uint16_t* ends, int64_t rows, int32_t columns);
   void (*float64)(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd);
   void (*int64)(const FieldColumn& f, int64_t* out, uint64_t* odd);  // [-]digits, also with ".0"
   void (*int32)(const FieldColumn& f, int32_t* out, uint64_t* odd);
   void (*int16)(const FieldColumn& f, int16_t* out, uint64_t* odd);
-  void (*hex)(const FieldColumn& f, int32_t bytes, uint8_t* out, uint64_t* odd);  // 2 * bytes digits -> bytes; 32 or 16
+  void (*hex)(const FieldColumn& f, int32_t bytes, uint8_t* out, uint64_t* odd);  // 2 * bytes digits; bytes is 32 or 16
   // podID: the ten digits after the last hyphen -> serial; [begin, end - 11) is the pool's name.
   void (*pod_serial)(const FieldColumn& f, int64_t* serial, uint64_t* odd);
 };
 
+extern const Kernels kPortableKernels;
+#if defined(REWARM_X86)
+extern const Kernels kAvx2Kernels;    // AVX2, BMI1, BMI2, POPCNT
+extern const Kernels kAvx512Kernels;  // also AVX-512 F, BW, VL, DQ, VBMI, VBMI2: Ice Lake, Zen 4
+#endif
+
 // Of the level in use: REWARM_ISA may lower it, as for every room.
 const Kernels& kernels();
+
+// Its name, for `rewarm env`.
+inline const char* level_name() { return kernels().name; }
+
+// The table of that name, or null where this build lacks it or this processor cannot run it.
+const Kernels* find_kernels(const char* name);
 
 }  // namespace rewarm::trace

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,13 +21,15 @@ class ByteSource {
 
 // One file of a table, or one member of an archive.
 struct SourceFile {
-  std::string name;                      // as errors show it: the relative path, with "!member" for a ZIP
-  std::string path;                      // on disk
-  int32_t region = -1;                   // code in the region dictionary, -1 = null
-  int64_t size = 0;                      // bytes on disk
-  std::vector<std::string> header;       // its column names, unquoted
-  int64_t header_bytes = 0;              // up to and with the header's line end, byte order mark included
-  bool crlf = false;                     // the header line ended in CRLF
+  std::string name;                 // as errors show it: the relative path, with "!member" for a ZIP
+  std::string path;                 // on disk
+  int32_t region = -1;              // code in the region dictionary, -1 = null
+  int64_t size = 0;                 // bytes on disk
+  std::vector<std::string> header;  // its column names, unquoted
+  int64_t header_bytes = 0;         // up to and with the header's line end, byte order mark included
+  bool crlf = false;                // the header line ended in CRLF
+  int64_t range_begin = 0;          // only rows that start in [range_begin, range_end) of the decoded file are read
+  int64_t range_end = std::numeric_limits<int64_t>::max();
   std::function<std::unique_ptr<ByteSource>()> open;  // empty: a plain file, split by pread
 };
 

@@ -1,4 +1,4 @@
-"""The command line: ``rewarm env``, ``rewarm bench``, ``rewarm schedule``.
+"""The command line: ``rewarm env``, ``rewarm bench``, ``rewarm schedule``, ``rewarm trace``.
 
 A command's module is imported when the command runs, so that ``rewarm --help`` loads neither torch nor triton nor matplotlib.
 """
@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": ("rewarm.bench.cli:bench", "Time the fused steps against their peers and the memory floor."),
     "env": ("rewarm.env:env", "Show what was built and found here, and check one step of every backend."),
     "schedule": ("rewarm.schedule.cli:schedule", "Plot or print learning rate schedules."),
+    "trace": ("rewarm.trace.cli:trace", "Read, check, aggregate and report the Huawei cold-start trace."),
 }
 
 
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rewarm")
 def rewarm() -> None:
-    """Warm starts: a fused, schedule-aware AdamW and what belongs to it."""
+    """Warm starts: a fused, schedule-aware AdamW, and cold starts in the Huawei trace."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -90,3 +90,28 @@ def summary_table(results: list[Result]) -> Table:
         shown = ["" if r is None else f"{r['ratio_to_ours']:.2f}" for r in ratios]
         table.add_row(workload, dtype, str(threads), duration(ours["median_s"]), of_floor(ours), *shown)
     return table
+
+
+def trace_table(results: list[Result]) -> Table:
+    """All cases of one workload of the trace."""
+    first = results[0]
+    floor = f", read() alone {duration(first['floor_s'])}" if first["floor_s"] else ""
+    title = f"{first['workload']}: {first['bytes'] / 1e6:.0f} MB, {first['threads']} threads{floor}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("case", no_wrap=True)
+    for name in ("median", "min … max", "runs", "GB/s", "of the floor", "time / ours", "peak over import", "CPU s/GB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for r in results:
+        table.add_row(
+            r["variant"],
+            duration(r["median_s"]),
+            f"{duration(r['min_s'])} … {duration(r['max_s'])}",
+            str(r["runs"]),
+            f"{r['bytes'] / r['median_s'] / 1e9:.2f}",
+            f"{r['floor_s'] / r['median_s']:.0%}" if r["floor_s"] else "",
+            f"{r['ratio_to_ours']:.2f}",
+            f"{r['peak_over_import_bytes'] / 1e6:.0f} MB",
+            f"{(r['user_s'] + r['system_s']) / r['bytes'] * 1e9:.2f}",
+            style="bold" if r["variant"] == r["ours"] else None,
+        )
+    return table

@@ -8,12 +8,13 @@ import platform
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from rewarm import __version__, _build_info, _native
 from rewarm.env import isa, overrides, processor_name, tidy, usable_cpus, version_of
+
+if TYPE_CHECKING:
+    import torch
 
 _SYSTEM_CPUS = Path("/sys/devices/system/cpu")
 
@@ -34,9 +35,11 @@ def commit() -> str | None:
         return None
 
 
-def cache_bytes(device: torch.device) -> int:
+def cache_bytes(device: torch.device | None) -> int:
     """Size of the last-level cache; 0 when unknown."""
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
+        import torch
+
         return int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0))
     sizes = [0]
     for index in _SYSTEM_CPUS.glob("cpu0/cache/index*"):
@@ -57,6 +60,14 @@ def pin(threads: int) -> list[int] | None:
     Returns:
         The processors, or None where the system cannot bind.
     """
+    chosen = choose_cpus(threads)
+    if chosen is not None:
+        os.sched_setaffinity(0, chosen)
+    return chosen
+
+
+def choose_cpus(count: int) -> list[int] | None:
+    """So many of the processors that this process may use, on separate cores while there are enough; None as in `pin`."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     first_siblings: list[int] = []
@@ -69,9 +80,7 @@ def pin(threads: int) -> list[int] | None:
             siblings = str(cpu)
         (others if siblings in seen else first_siblings).append(cpu)
         seen.add(siblings)
-    chosen = sorted((first_siblings + others)[:threads])
-    os.sched_setaffinity(0, chosen)
-    return chosen
+    return sorted((first_siblings + others)[:count])
 
 
 def load_average() -> float | None:
@@ -82,10 +91,12 @@ def load_average() -> float | None:
         return None
 
 
-def gpu(device: torch.device) -> dict[str, Any] | None:
+def gpu(device: torch.device | None) -> dict[str, Any] | None:
     """The GPU that is measured."""
-    if device.type != "cuda":
+    if device is None or device.type != "cuda":
         return None
+    import torch
+
     seen = torch.cuda.get_device_properties(device)
     cuda = _native.cuda()
     return {
@@ -98,14 +109,14 @@ def gpu(device: torch.device) -> dict[str, Any] | None:
     }
 
 
-def header(device: torch.device, command: list[str]) -> dict[str, Any]:
+def header(device: torch.device | None, command: list[str]) -> dict[str, Any]:
     """What a reader needs in order to judge or repeat the numbers; no user names, no paths of a home directory.
 
     Args:
-        device: Where the steps run.
+        device: Where the steps run; None for what needs no torch.
         command: The command line as the reader would type it.
     """
-    packages = ("torch", "numpy", "triton", "torch-optimi")
+    packages = ("torch", "numpy", "triton", "torch-optimi", "pandas", "polars", "duckdb", "pyarrow", "isal")
     found = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -123,7 +134,7 @@ def header(device: torch.device, command: list[str]) -> dict[str, Any]:
         "compiler": _build_info.CXX_COMPILER,
         "cuda_architectures": _build_info.CUDA_ARCHITECTURES,
         "overrides": overrides(),
-        "device": device.type,
+        "device": device.type if device is not None else "cpu",
         "load_average": load_average(),
         "caches": "warm results: a timed run follows an untimed one of the same variant; others follow the other variants",
     }

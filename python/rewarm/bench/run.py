@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rewarm import _dispatch
-from rewarm.bench import FAMILIES, display, hardware
+from rewarm.bench import FAMILIES, TENSOR_FAMILIES, display, hardware
 from rewarm.bench.bandwidth import measure as measure_bandwidth
+from rewarm.bench.json_file import write_json
 from rewarm.bench.timing import TooBusy
 from rewarm.bench.workload import Conditions, LeftOut, Workload
 from rewarm.env import usable_cpus
@@ -55,20 +54,6 @@ def choose_device(named: str | None) -> torch.device:
         raise BackendUnavailable("rewarm bench: --device cuda: torch finds no CUDA GPU here")
     steps_gpu = any(not _dispatch.unavailable(backend, "cuda") for backend in ("cuda", "triton"))
     return torch.device(named or ("cuda" if has_gpu and steps_gpu else "cpu"))
-
-
-def write_json(path: Path, report: dict[str, Any]) -> None:
-    """Writes beside `path` and renames, so that no reader and no interruption ever sees half a file."""
-    text = json.dumps(report, indent=1) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -149,7 +134,7 @@ def _workloads(options: Options, device: torch.device) -> list[Workload]:
         if name not in FAMILIES:
             raise InvalidArgument(f"--only: expected some of {', '.join(FAMILIES)}, got {name!r}")
     chosen: list[Workload] = []
-    for family, module in FAMILIES.items():
+    for family, module in TENSOR_FAMILIES.items():
         if not options.only or family in options.only:
             made = importlib.import_module(module).workloads
             chosen += made(device, sets=options.sets, dtypes=options.dtypes, quick=options.quick, busy=options.busy)

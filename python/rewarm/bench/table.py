@@ -21,6 +21,10 @@ PEERS = (
 )
 
 
+#: Libraries that read traces too.
+TRACE_PEERS = ("pandas", "polars", "duckdb", "pyarrow")
+
+
 def milliseconds(seconds: float) -> str:
     """Three digits."""
     value = seconds * 1e3
@@ -102,12 +106,51 @@ def markdown(report: dict[str, Any]) -> str:
     parts = []
     for threads in dict.fromkeys(r["threads"] for r in report["results"]):
         results = [r for r in report["results"] if r["threads"] == threads]
-        parts.append(heading(report["header"], threads))
+        steps = [r for r in results if r["arm"] != "trace"]
+        if steps:
+            parts.append(heading(report["header"], threads))
         if any(r["arm"] in ("stable", "fresh") for r in results):
             parts.append("\n".join(quiet_table(results)))
         if any(r["arm"] == "busy" for r in results):
             parts.append("\n".join(busy_table(results)))
+        if len(steps) < len(results):
+            parts.append(trace_heading(report.get("header_of_trace", report["header"]), threads))
+            parts.append("\n".join(trace_table([r for r in results if r["arm"] == "trace"])))
     return "\n\n".join(parts)
+
+
+def trace_heading(header: dict[str, Any], threads: int) -> str:
+    """Where and how the numbers of the trace were measured."""
+    versions = ", ".join(f"{name} {header['versions'][name]}" for name in TRACE_PEERS if header["versions"].get(name))
+    load = header.get("load_average")
+    disturbed = f", load average {load:.1f} at the start" if load is not None else ""
+    return (
+        f"{header['hardware']['processor']} ({header['isa']['used']}), {threads} threads; {versions}; files of "
+        f"{header['megabytes']:g} MB, warm, {header['rounds']} rounds; commit {header['commit'] or 'unknown'}, "
+        f"{header['date'][:10]}{disturbed}; `{' '.join(header['command'])}`"
+    )
+
+
+def trace_table(results: list[Result]) -> list[str]:
+    """One line a workload: ours, and how many times as long the best of each library takes."""
+    titles = ["workload", "rewarm, s", "GB/s", "of read()", "peak, MB", *(f"× {peer}" for peer in TRACE_PEERS)]
+    lines = [_row(titles), _row(["---", *["---:"] * (len(titles) - 1)])]
+    by_workload: dict[str, dict[str, Result]] = {}
+    for r in results:
+        by_workload.setdefault(r["workload"], {})[r["variant"]] = r
+    for workload, found in by_workload.items():
+        for name, mine in found.items():
+            if not name.startswith("rewarm"):
+                continue
+            label = workload if name == mine["ours"] else f"{workload}, {name.removeprefix('rewarm, ')}"
+            floor = f"{100 * mine['floor_s'] / mine['median_s']:.0f} %" if mine["floor_s"] else ""
+            cells = [label, f"{mine['median_s']:.3f}", f"{mine['bytes'] / mine['median_s'] / 1e9:.2f}", floor]
+            cells.append(f"{mine['peak_over_import_bytes'] / 1e6:.0f}")
+            for peer in TRACE_PEERS:
+                best = [r for v, r in found.items() if v.partition(",")[0] == peer]
+                cells.append(f"{min(r['median_s'] for r in best) / mine['median_s']:.2f}" if best else "")
+            lines.append(_row(cells))
+    return lines
 
 
 def _row(cells: list[str]) -> str:

@@ -83,8 +83,37 @@ def list_candidates(path: PathArgument) -> Listing:
                     seen.add(key)
                     found.candidates.append(candidate)
     found.candidates.sort(key=lambda candidate: candidate.order)
+    _refuse_twins(found.candidates)
     found.ignored = sorted(set(found.ignored))
     return found
+
+
+def _refuse_twins(candidates: list[Candidate]) -> None:
+    """An archive beside what was unpacked from it would count every row twice."""
+    plain: dict[str, str] = {}
+    for candidate in candidates:
+        for name in _plain_names(candidate):
+            other = plain.setdefault(name, candidate.name)
+            if other != candidate.name:
+                raise TraceError(
+                    f"{candidate.name}: expected one of it and {other}, got both: they look like the same file, packed and "
+                    "unpacked, and its rows would be read twice; name one of them",
+                    file=candidate.name,
+                )
+
+
+def _plain_names(candidate: Candidate) -> list[str]:
+    """Where the candidate would lie if it were unpacked: beside its archive or in a folder named after it."""
+    if candidate.member is None:
+        return [_unpacked(candidate.path)]
+    folder = os.path.dirname(candidate.path)
+    stem = os.path.splitext(candidate.path)[0]
+    return [_unpacked(os.path.join(where, candidate.member.name)) for where in (folder, stem)]
+
+
+def _unpacked(name: str) -> str:
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in _PACKED else name
 
 
 def show(path: PathArgument) -> str:

@@ -1,0 +1,408 @@
+"""The runtime and trigger table: which runtime a function has, what triggers it, and the paper's seven trigger groups.
+
+2,418 rows of one region: read in plain Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rewarm.errors import InvalidArgument, TraceError
+from rewarm.trace.source import RUNTIME_REGION, Source, discover
+
+#: The published columns, in their order; then what is derived from them, for ``columns=``.
+PUBLISHED = ("funcID", "cpu_request", "runtime", "triggerType-invocationType")
+DERIVED = ("triggers", "trigger_group", "funcName", "userID", "poolName", "cpu_limit", "memory_limit", "size")
+#: Columns whose Arrow type is a number; the unit is the published one.
+UNITS = {"cpu_request": "millicores", "cpu_limit": "millicores", "memory_limit": "MB"}
+
+#: Groups that one published value alone makes up.
+_OWN_GROUP = ("APIG-S", "OBS-A", "workflow-S")
+_UNKNOWN = (("unknown",), ("unknown-unknown",), ("unknown-A", "unknown-S"))
+#: In the order of the paper's figures 8 and 14: by number of functions.
+TRIGGER_GROUPS = ("TIMER-A", "APIG-S", "unknown", "other S", "other A", "OBS-A", "workflow-S")
+
+_TRIGGER = re.compile(r"[^\s-]+-[SA]")
+_INTEGER = re.compile(r"(-?[0-9]+)(\.0+)?")
+_FUNCID = re.compile(r"([0-9]+)---([0-9]+)---(.+)")
+#: From the right: a pool's label may hold hyphens and need not be "pool" and a number (custom.image.gpu-25800-32768).
+_POOL = re.compile(r".+-([0-9]+)-([0-9]+)")
+_SHOWN_BYTES = 80
+_INT32 = 2**31 - 1
+MOST_REJECTS = 10_000
+
+_TRIGGERS_EXPECTED = 'space-separated triggers such as "APIG-S TIMER-A", each ending in -S or -A, or an unknown'
+_FUNCID_EXPECTED = "funcName---userID---poolName"
+
+
+class Pool(NamedTuple):
+    """What a pool's name says of its pods' limits; None where it says nothing."""
+
+    cpu_limit: int | None
+    memory_limit: int | None
+
+
+class FuncID(NamedTuple):
+    """The parts of a funcID."""
+
+    funcName: int
+    userID: int
+    poolName: str
+
+
+class Reject(NamedTuple):
+    """A field or row that could not be read; `column` None means the whole row."""
+
+    file: str
+    line: int
+    byte: int
+    column: str | None
+    text: str
+    expected: str
+    action: str
+
+
+class Function(NamedTuple):
+    """One row: the published fields, and the region they hold for."""
+
+    region: str
+    funcID: str | None
+    cpu_request: int | None
+    runtime: str | None
+    trigger: str | None
+
+
+def trigger_group(text: str) -> str:
+    """The paper's group of a ``triggerType-invocationType`` value, which may name several triggers.
+
+    Whatever holds TIMER-A is TIMER-A; APIG-S, OBS-A and workflow-S alone are groups of their own; so is unknown. Of the rest,
+    what is synchronous only is "other S", what is asynchronous only "other A". The paper does not say where the five functions
+    with triggers of both kinds go: mixed APIG alone in "other A" and the others in "other S" is one of two readings that give
+    its counts.
+
+    Raises:
+        TraceError: The text is no list of triggers.
+    """
+    triggers = split_triggers(text)
+    if triggers is None:
+        raise TraceError(f"triggerType-invocationType: expected {_TRIGGERS_EXPECTED}, got {text!r}", text=text)
+    if "TIMER-A" in triggers:
+        return "TIMER-A"
+    if len(triggers) == 1 and triggers[0] in _OWN_GROUP:
+        return triggers[0]
+    if tuple(sorted(triggers)) in _UNKNOWN:
+        return "unknown"
+    endings = {trigger[-1] for trigger in triggers}
+    if len(endings) == 1:
+        return f"other {endings.pop()}"
+    return "other A" if all(trigger.startswith("APIG-") for trigger in triggers) else "other S"
+
+
+def split_triggers(text: str) -> list[str] | None:
+    """The triggers of a value, as written; None where it is no list of triggers."""
+    triggers = text.split(" ")
+    if tuple(sorted(triggers)) in _UNKNOWN or all(map(_TRIGGER.fullmatch, triggers)):
+        return triggers
+    return None
+
+
+def split_funcid(text: str) -> FuncID | None:
+    """The parts of a funcID; None where it is none. Three hyphens part them, single ones belong to the pool's name."""
+    match = _FUNCID.fullmatch(text)
+    if match is None or int(match[1]) > _INT32 or int(match[2]) > _INT32:
+        return None
+    return FuncID(int(match[1]), int(match[2]), match[3])
+
+
+def pool_limits(name: str) -> Pool:
+    """Millicores and MB of a pool, the last two numbers of its name."""
+    match = _POOL.fullmatch(name)
+    if match is None or int(match[1]) > _INT32 or int(match[2]) > _INT32:
+        return Pool(None, None)
+    return Pool(int(match[1]), int(match[2]))
+
+
+@dataclass
+class Functions:
+    """The rows of one or more runtime tables, in row order.
+
+    Attributes:
+        rows: As read.
+        present: Published columns that the files have.
+        assumed: Whether no path told a region, so that it was taken to be R2.
+        files: Names of the files.
+        rejects: Fields and rows that could not be read, the first 10,000.
+        rejected: How many there were.
+    """
+
+    rows: list[Function] = field(default_factory=list)
+    present: tuple[str, ...] = ()
+    assumed: bool = False
+    files: list[str] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    rejected: int = 0
+
+    def column(self, name: str) -> list[Any]:
+        """One column's values, None where null: ``region``, a published or a derived one."""
+        return list(map(_COLUMNS[name], self.rows))
+
+    def lookup(self) -> dict[tuple[str, str], tuple[str | None, str | None]]:
+        """(region, funcID) → (runtime, trigger group): functions are numbered per region."""
+        found = {}
+        for row in self.rows:
+            if row.funcID is not None:
+                found[row.region, row.funcID] = row.runtime, _group(row)
+        return found
+
+
+def _group(row: Function) -> str | None:
+    return None if row.trigger is None else trigger_group(row.trigger)
+
+
+def _part(index: int) -> Callable[[Function], Any]:
+    def of(row: Function) -> Any:
+        parts = split_funcid(row.funcID) if row.funcID is not None else None
+        return None if parts is None else parts[index]
+
+    return of
+
+
+def _limits(row: Function) -> Pool:
+    pool = _part(2)(row)
+    return Pool(None, None) if pool is None else pool_limits(pool)
+
+
+def _size(row: Function) -> str | None:
+    cpu, memory = _limits(row)
+    return None if cpu is None else f"{cpu}-{memory}"
+
+
+_COLUMNS: dict[str, Callable[[Function], Any]] = {
+    "funcID": lambda row: row.funcID,
+    "cpu_request": lambda row: row.cpu_request,
+    "runtime": lambda row: row.runtime,
+    "triggerType-invocationType": lambda row: row.trigger,
+    "region": lambda row: row.region,
+    "triggers": lambda row: None if row.trigger is None else split_triggers(row.trigger),
+    "trigger_group": _group,
+    "funcName": _part(0),
+    "userID": _part(1),
+    "poolName": _part(2),
+    "cpu_limit": lambda row: _limits(row).cpu_limit,
+    "memory_limit": lambda row: _limits(row).memory_limit,
+    "size": _size,
+}
+
+
+def functions(path: Any, *, region: str | Sequence[str] | None = None) -> dict[tuple[str, str], tuple[str | None, str | None]]:
+    """(region, funcID) → (runtime, trigger group) of the runtime tables under a path.
+
+    A table whose path tells no region is Region 2's, the only one that was published.
+
+    Raises:
+        TraceError: There is no runtime table, or one cannot be read.
+    """
+    return read_functions(discover(path, table="runtime", region=region).sources).lookup()
+
+
+def read_functions(
+    sources: Iterable[Source],
+    *,
+    columns: Sequence[str] | None = None,
+    funcID: Sequence[str] | None = None,
+    on_error: str = "raise",
+    unknown_columns: str = "raise",
+) -> Functions:
+    """Reads runtime tables.
+
+    Args:
+        sources: Files of the runtime table.
+        columns: What will be asked for, to say early what the files lack.
+        funcID: Keep these functions only.
+        on_error: "raise", "null" (a bad field becomes null) or "skip" (its row is left out). A row with too few or too many
+            fields is left out under both.
+        unknown_columns: "raise" or "ignore".
+
+    Raises:
+        TraceError: A column is missing or unknown, or a field or row cannot be read under "raise": the first in row order. A
+            function that two rows give two runtimes is such a field.
+    """
+    if on_error not in ("raise", "null", "skip"):
+        raise InvalidArgument(f'on_error: expected "raise", "null" or "skip", got {on_error!r}')
+    sources = list(sources)
+    result = Functions(files=[source.name for source in sources])
+    wanted = None if funcID is None else frozenset(funcID)
+    present = set(PUBLISHED)
+    runtimes: dict[tuple[str, str], tuple[str | None, str]] = {}
+    for source in sources:
+        _check_header(source, columns or (), unknown_columns)
+        present &= set(source.header)
+        result.assumed = result.assumed or source.region is None
+        _Reading(source, result, on_error, wanted, runtimes).run()
+    result.present = tuple(name for name in PUBLISHED if name in present)
+    return result
+
+
+#: The published columns that a column is made of.
+_NEEDS = {name: "triggerType-invocationType" if name.startswith("trigger") else "funcID" for name in DERIVED}
+
+
+def _check_header(source: Source, columns: Sequence[str], unknown_columns: str) -> None:
+    where = f"{source.name}:1"
+    for name in source.header:
+        if name not in PUBLISHED and unknown_columns != "ignore":
+            raise TraceError(
+                f"{where}: expected columns of the runtime table ({', '.join(PUBLISHED)}), got {name!r}; "
+                'unknown_columns="ignore" passes over it',
+                file=source.name,
+                line=1,
+                column=name,
+                text=name,
+            )
+    for name in columns:
+        if name not in _COLUMNS:
+            raise InvalidArgument(f"columns: the runtime table has {', '.join(_COLUMNS)}; got {name!r}")
+        needed = _NEEDS.get(name, name)
+        if needed != "region" and needed not in source.header:
+            raise TraceError(
+                f"{where}: the file has no column {needed}, which {name} needs", file=source.name, line=1, column=needed
+            )
+
+
+@dataclass
+class _Reading:
+    source: Source
+    result: Functions
+    on_error: str
+    wanted: frozenset[str] | None
+    runtimes: dict[tuple[str, str], tuple[str | None, str]]
+    line: int = 0
+    skip: bool = False
+
+    def run(self) -> None:
+        region = self.source.region or RUNTIME_REGION
+        column_of = {name: c for c, name in enumerate(self.source.header) if name in PUBLISHED}
+        for line, byte, row in _rows(self.source):
+            self.line = line
+            fields = _split(row)
+            if isinstance(fields, str) or len(fields) != len(self.source.header):
+                got = fields if isinstance(fields, str) else f"{len(fields)} fields"
+                self._reject(byte, None, row, f"{len(self.source.header)} fields, got {got}", "row skipped")
+                continue
+            self.skip = False
+            values: dict[str, Any] = {}
+            for name, c in column_of.items():
+                text, offset = fields[c]
+                values[name] = self._field(name, text, byte + offset)
+            if not self.skip and "runtime" in values and values.get("funcID") is not None:
+                self._same_runtime(region, values, byte + fields[column_of["runtime"]][1])
+            if self.skip or (self.wanted is not None and values.get("funcID") not in self.wanted):
+                continue
+            self.result.rows.append(Function(region, *(values.get(name) for name in PUBLISHED)))
+
+    def _field(self, name: str, raw: bytes, byte: int) -> Any:
+        if raw in (b"", b'""', b"NaN", b"null"):
+            return None
+        if raw.startswith(b'"'):
+            raw = raw[1:-1].replace(b'""', b'"')
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            self._bad(byte, name, raw, "UTF-8 text")
+            return None
+        if name == "cpu_request":
+            match = _INTEGER.fullmatch(text)
+            value = int(match[1]) if match else None
+            if value is None or not -_INT32 - 1 <= value <= _INT32:
+                self._bad(byte, name, raw, "a whole number of millicores")
+                return None
+            return value
+        expected = None
+        if name == "funcID" and split_funcid(text) is None:
+            expected = _FUNCID_EXPECTED
+        elif name == "triggerType-invocationType" and split_triggers(text) is None:
+            expected = _TRIGGERS_EXPECTED
+        if expected is None:
+            return text
+        self._bad(byte, name, raw, expected)
+        return None
+
+    def _same_runtime(self, region: str, values: dict[str, Any], byte: int) -> None:
+        key = region, values["funcID"]
+        runtime, where = self.runtimes.setdefault(key, (values["runtime"], f"{self.source.name}:{self.line}"))
+        if runtime != values["runtime"]:
+            text = (values["runtime"] or "").encode()
+            values["runtime"] = None
+            self._bad(byte, "runtime", text, f'the runtime "{runtime or ""}" that {where} gives {key[1]}')
+
+    def _bad(self, byte: int, column: str, text: bytes, expected: str) -> None:
+        self.skip = self.skip or self.on_error == "skip"
+        self._reject(byte, column, text, expected, "row skipped" if self.on_error == "skip" else "null")
+
+    def _reject(self, byte: int, column: str | None, text: bytes, expected: str, action: str) -> None:
+        shown = text[:_SHOWN_BYTES].decode(errors="replace")
+        if self.on_error == "raise":
+            name = self.source.name
+            place = f"{name}:{self.line} (byte {byte})" + (f", column {column}" if column else "")
+            got = "" if ", got " in expected else f', got "{shown}"'
+            raise TraceError(
+                f"{place}: expected {expected}{got}",
+                file=name,
+                line=self.line,
+                byte=byte,
+                column=column,
+                text=shown,
+                expected=expected,
+            )
+        self.result.rejected += 1
+        if len(self.result.rejects) < MOST_REJECTS:
+            self.result.rejects.append(Reject(self.source.name, self.line, byte, column, shown, expected, action))
+
+
+def _rows(source: Source) -> Iterator[tuple[int, int, bytes]]:
+    """Line number, byte and text of every row; blank lines are none."""
+    try:
+        if source.compression is None:
+            with open(source.path, "rb") as opened:
+                text = opened.read()
+        else:
+            with source.open() as decoder:
+                text = b"".join(iter(lambda: decoder.read(1 << 20), b""))
+    except OSError as error:
+        raise TraceError(f"{source.name}: cannot be read: {error.strerror or error}", file=source.name) from error
+    byte = source.header_bytes
+    for number, line in enumerate(text[byte:].split(b"\n"), start=2):
+        row = line.removesuffix(b"\r")
+        if row:
+            yield number, byte, row
+        byte += len(line) + 1
+
+
+def _split(row: bytes) -> list[tuple[bytes, int]] | str:
+    """The fields of a row, quotes kept, with their offsets; what is wrong with its quotes, if something is."""
+    fields = []
+    at = 0
+    while True:
+        end = at
+        if row[at : at + 1] == b'"':
+            end = at + 1
+            while True:
+                close = row.find(b'"', end)
+                if close < 0:
+                    return "a quote that is not closed before the end of the line"
+                end = close + 1
+                if row[end : end + 1] != b'"':
+                    break
+                end += 1
+            if end < len(row) and row[end : end + 1] != b",":
+                return "more text after a closing quote"
+        else:
+            end = row.find(b",", at)
+            end = len(row) if end < 0 else end
+        fields.append((row[at:end], at))
+        if end >= len(row):
+            return fields
+        at = end + 1

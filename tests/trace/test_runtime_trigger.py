@@ -1,0 +1,292 @@
+"""The runtime and trigger table: the published values and counts, the grammar of funcIDs and pools, errors with their place."""
+
+import csv
+import gzip
+from collections import Counter
+
+import pytest
+
+from rewarm.errors import InvalidArgument, TraceError
+from rewarm.trace import runtime_trigger as rt
+from rewarm.trace.source import discover
+
+HEADER = "funcID,cpu_request,runtime,triggerType-invocationType\n"
+
+# The published number of functions by triggerType-invocationType (2,418 in all).
+PUBLISHED_TRIGGERS = {
+    "TIMER-A": 1018,
+    "APIG-S": 551,
+    "APIG-S TIMER-A": 312,
+    "unknown-S": 123,
+    "unknown": 74,
+    "unknown-unknown": 68,
+    "unknown-A unknown-S": 60,
+    "OBS-A": 60,
+    "workflow-S": 54,
+    "unknown-A": 19,
+    "APIG-S TIMER-A workflow-S": 16,
+    "LTS-A": 14,
+    "CTS-A": 10,
+    "APIG-A": 9,
+    "SMN-A": 8,
+    "KAFKA-S": 3,
+    "DIS-A": 3,
+    "SMN-A TIMER-A": 3,
+    "APIG-A APIG-S": 2,
+    "DIS-A OBS-A SMN-A TIMER-A": 2,
+    "TIMER-A workflow-S": 2,
+    "APIG-A OBS-A": 1,
+    "APIG-S OBS-A": 1,
+    "APIG-S workflow-S": 1,
+    "DIS-A SMN-A": 1,
+    "DIS-A SMN-A TIMER-A": 1,
+    "DIS-A workflow-S": 1,
+    "OBS-A TIMER-A": 1,
+}
+PUBLISHED_GROUPS = {
+    "TIMER-A": 1355,
+    "APIG-S": 551,
+    "unknown": 202,
+    "other S": 129,
+    "other A": 67,
+    "OBS-A": 60,
+    "workflow-S": 54,
+}
+PUBLISHED_RUNTIMES = {
+    "Python3": 1493,
+    "Java": 450,
+    "Node.js": 159,
+    "Python2": 93,
+    "http": 72,
+    "Custom": 57,
+    "PHP7.3": 38,
+    "unknown": 31,
+    "Go1.x": 21,
+    "C#": 4,
+}
+
+
+def write(folder, text, name="df_funcID_runtime_triggerType.csv"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(path, region=None, **options):
+    return rt.read_functions(discover(path, table="runtime", region=region).sources, **options)
+
+
+@pytest.fixture
+def published(tmp_path):
+    """2,418 rows with the published marginal counts."""
+    triggers = [text for text, count in PUBLISHED_TRIGGERS.items() for _ in range(count)]
+    runtimes = [text for text, count in PUBLISHED_RUNTIMES.items() for _ in range(count)]
+    assert len(triggers) == len(runtimes) == 2418
+    pools = ["pool22-300-128", "custom-1000-1024", "custom.image.gpu-25800-32768"]
+    rows = [
+        f"{i}---{i % 1144}---{pools[i % 3]},{100 + i % 2},{r},{t}\n"
+        for i, (r, t) in enumerate(zip(runtimes, triggers, strict=True))
+    ]
+    folder = tmp_path / "cold_start_dataset" / "runtime_triggerType"
+    folder.mkdir(parents=True)
+    return write(folder, HEADER + "".join(rows))
+
+
+def test_the_seven_groups_have_the_published_counts(published):
+    table = read(published)
+    assert len(table.rows) == 2418
+    assert Counter(table.column("trigger_group")) == PUBLISHED_GROUPS
+    assert set(rt.TRIGGER_GROUPS) == set(PUBLISHED_GROUPS)
+    assert Counter(table.column("runtime")) == PUBLISHED_RUNTIMES
+
+
+def test_every_column_equals_the_csv_module(published):
+    table = read(published)
+    with open(published, newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    for name in ("funcID", "runtime", "triggerType-invocationType"):
+        assert table.column(name) == [row[name] for row in rows]
+    assert table.column("cpu_request") == [int(row["cpu_request"]) for row in rows]
+    assert table.column("triggers") == [row["triggerType-invocationType"].split(" ") for row in rows]
+    assert table.column("funcName") == [int(row["funcID"].split("---")[0]) for row in rows]
+    assert table.column("userID") == [int(row["funcID"].split("---")[1]) for row in rows]
+    assert table.column("poolName") == [row["funcID"].split("---")[2] for row in rows]
+
+
+@pytest.mark.parametrize("order", [[3, 0, 2, 1], [2, 0], [0]])
+def test_columns_may_stand_in_any_order_and_be_any_subset(tmp_path, order):
+    fields = ["400---418---pool22-300-128", "100", "Python3", "workflow-S"]
+    names = HEADER.strip().split(",")
+    text = ",".join(names[i] for i in order) + "\n" + ",".join(fields[i] for i in order) + "\n"
+    write(tmp_path, text)
+    if 2 not in order:  # funcID alone does not say which table it is
+        with pytest.raises(TraceError, match="table="):
+            discover(tmp_path)
+    table = rt.read_functions(discover(tmp_path, table="runtime").sources)
+    assert table.present == tuple(names[i] for i in sorted(order))
+    (row,) = table.rows
+    for i, value in enumerate([fields[0], 100, fields[2], fields[3]]):
+        assert row[1 + i] == (value if i in order else None)
+
+
+def test_the_published_sample_rows(tmp_path):
+    text = HEADER + (
+        "400---418---pool22-300-128,100,Python3,workflow-S\n"
+        "1531---418---pool22-300-128,100,Node.js,workflow-S\n"
+        "343---1077---pool22-300-128,100,Java,workflow-S\n"
+        "565---486---pool30-1800-2048,1000,http,APIG-S\n"
+        "1060---777---pool23-400-256,125,Python3,unknown-unknown\n"
+    )
+    table = read(write(tmp_path, text))
+    assert table.column("size") == ["300-128", "300-128", "300-128", "1800-2048", "400-256"]
+    assert table.column("trigger_group") == ["workflow-S", "workflow-S", "workflow-S", "APIG-S", "unknown"]
+    assert table.column("cpu_request") == [100, 100, 100, 1000, 125]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "limits"),
+    [
+        ("400---418---pool22-300-128", (400, 418, "pool22-300-128"), (300, 128)),
+        ("944---173---custom.image.gpu-25800-32768", (944, 173, "custom.image.gpu-25800-32768"), (25800, 32768)),
+        ("1249---849---custom-300-128", (1249, 849, "custom-300-128"), (300, 128)),
+        ("1---2---a-b-c-400-256", (1, 2, "a-b-c-400-256"), (400, 256)),
+        ("1---2---a---b-400-256", (1, 2, "a---b-400-256"), (400, 256)),
+        ("1---2---custom", (1, 2, "custom"), (None, None)),
+        ("1---2---300-128", (1, 2, "300-128"), (None, None)),
+    ],
+)
+def test_funcid_grammar(text, parts, limits):
+    assert rt.split_funcid(text) == parts
+    assert rt.pool_limits(parts[2]) == limits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1--2--p-1-2", "1---2", "1---2---", "a---2---p", "1---b---p", "1.0---2---p", "-1---2---p", "4294967296---1---p"],
+)
+def test_what_is_no_funcid(text):
+    assert rt.split_funcid(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "TIMER", "TIMER-A ", "TIMER-A  APIG-S", "TIMER-B", "-A", "unknown APIG-S", "A-S-A", "TIMER-A,APIG-S"]
+)
+def test_what_is_no_list_of_triggers(text):
+    with pytest.raises(TraceError, match="space-separated"):
+        rt.trigger_group(text)
+
+
+def test_the_lookup_is_by_region_and_function(tmp_path):
+    for region, runtime in [("R1", "Java"), ("R2", "Go1.x")]:
+        (tmp_path / region).mkdir()
+        write(tmp_path / region, HEADER + f"1---2---p-1-2,100,{runtime},APIG-S TIMER-A\n1---3---p-1-2,100,,\n")
+    assert rt.functions(tmp_path) == {
+        ("R1", "1---2---p-1-2"): ("Java", "TIMER-A"),
+        ("R1", "1---3---p-1-2"): (None, None),
+        ("R2", "1---2---p-1-2"): ("Go1.x", "TIMER-A"),
+        ("R2", "1---3---p-1-2"): (None, None),
+    }
+    assert set(rt.functions(tmp_path, region="R1")) == {("R1", "1---2---p-1-2"), ("R1", "1---3---p-1-2")}
+
+
+def test_region_two_is_assumed_and_recorded(tmp_path):
+    path = write(tmp_path, HEADER + "1---2---p-1-2,100,Java,APIG-S\n")
+    assert read(path).column("region") == ["R2"]
+    assert read(path).assumed
+    named = read(path, region="R4")
+    assert named.column("region") == ["R4"]
+    assert not named.assumed
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_spellings(tmp_path, ending, last, packed):
+    lines = [
+        '\ufefffuncID,"cpu_request",runtime,triggerType-invocationType',
+        '"1---2---p-1-2",100.0,"C#",""',
+        "",
+        'null,NaN,"say ""hi"", Go",APIG-S',
+    ]
+    text = ending.join(lines) + (ending if last else "")
+    data = gzip.compress(text.encode()) if packed else text
+    table = read(write(tmp_path, data, "t.csv.gz" if packed else "t.csv"))
+    assert table.rows == [
+        ("R2", "1---2---p-1-2", 100, "C#", None),
+        ("R2", None, None, 'say "hi", Go', "APIG-S"),
+    ]
+
+
+BAD = [
+    ("1---2---p-1-2,1.5,Java,APIG-S", "cpu_request", 14, "1.5"),
+    ("1---2---p-1-2,+1,Java,APIG-S", "cpu_request", 14, "+1"),
+    ("1---2---p-1-2, 1,Java,APIG-S", "cpu_request", 14, " 1"),
+    ("1---2---p-1-2,1_0,Java,APIG-S", "cpu_request", 14, "1_0"),
+    ("1---2---p-1-2,5000000000,Java,APIG-S", "cpu_request", 14, "5000000000"),
+    ("1--2--p-1-2,100,Java,APIG-S", "funcID", 0, "1--2--p-1-2"),
+    ("1---2---p-1-2,100,Java,APIG", "triggerType-invocationType", 23, "APIG"),
+    ("1---2---p-1-2,100,Java", None, 0, "1---2---p-1-2,100,Java"),
+    ("1---2---p-1-2,100,Java,APIG-S,", None, 0, "1---2---p-1-2,100,Java,APIG-S,"),
+    ('1---2---p-1-2,100,"Java,APIG-S', None, 0, '1---2---p-1-2,100,"Java,APIG-S'),
+    ('1---2---p-1-2,100,"Java"x,APIG-S', None, 0, '1---2---p-1-2,100,"Java"x,APIG-S'),
+]
+
+
+@pytest.mark.parametrize(("row", "column", "offset", "shown"), BAD)
+@pytest.mark.parametrize("on_error", ["raise", "null", "skip"])
+def test_errors_have_a_place(tmp_path, row, column, offset, shown, on_error):
+    good = "9---9---p-1-2,100,Java,APIG-S\n"
+    path = write(tmp_path, HEADER + good + row + "\n" + good.replace("9---9", "8---8"))
+    byte = len(HEADER) + len(good) + offset
+    if on_error == "raise":
+        with pytest.raises(TraceError) as caught:
+            read(path)
+        error = caught.value
+        assert (error.file, error.line, error.byte, error.column, error.text) == (path.name, 3, byte, column, shown)
+        assert f"{path.name}:3 (byte {byte})" in str(error)
+        return
+    table = read(path, on_error=on_error)
+    action = "null" if on_error == "null" and column else "row skipped"
+    assert [(r.file, r.line, r.byte, r.column, r.text, r.action) for r in table.rejects] == [
+        (path.name, 3, byte, column, shown, action)
+    ]
+    assert table.rejected == 1
+    assert len(table.rows) == (3 if action == "null" else 2)
+    if action == "null":
+        assert table.column(column)[1] is None
+
+
+def test_two_runtimes_of_one_function(tmp_path):
+    row = "1---2---p-1-2,100,{},APIG-S\n"
+    path = write(tmp_path, HEADER + row.format("Java") + row.format("Java"))
+    assert len(read(path).rows) == 2
+    path = write(tmp_path, HEADER + row.format("Java") + row.format("Go1.x"))
+    with pytest.raises(
+        TraceError,
+        match=r':3 \(byte \d+\), column runtime: expected the runtime "Java" that .*:2 gives 1---2---p-1-2, got "Go1.x"',
+    ):
+        rt.functions(path)
+    assert read(path, on_error="null").column("runtime") == ["Java", None]
+    assert read(path, on_error="skip").column("runtime") == ["Java"]
+
+
+def test_unknown_and_missing_columns(tmp_path):
+    path = write(tmp_path, ",funcID,runtime,owner\n0,1---2---p-1-2,Java,me\n")
+    with pytest.raises(TraceError, match=r":1: expected columns of the runtime table .*unknown_columns"):
+        read(path)
+    table = read(path, unknown_columns="ignore", columns=["runtime", "region", "size"])
+    assert table.rows == [("R2", "1---2---p-1-2", None, "Java", None)]
+    with pytest.raises(TraceError, match="no column cpu_request"):
+        read(path, unknown_columns="ignore", columns=["cpu_request"])
+    with pytest.raises(TraceError, match="no column triggerType-invocationType, which trigger_group needs"):
+        read(path, unknown_columns="ignore", columns=["trigger_group"])
+    with pytest.raises(InvalidArgument, match="columns: the runtime table has"):
+        read(path, unknown_columns="ignore", columns=["colour"])
+    with pytest.raises(InvalidArgument, match="on_error"):
+        read(path, on_error="log")
+
+
+def test_filter_by_function(published):
+    names = read(published).column("funcID")[10:13]
+    assert read(published, funcID=names).column("funcID") == names
+    assert read(published, funcID=["none"]).rows == []

@@ -11,3 +11,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--dtypes", default="fp32,bf16,bf16_sr", help="dtypes, comma-separated")
     group.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where the parameters live")
     group.addoption("--rounds", default=50, type=int, help="runs of each variant")
+    group.addoption("--megabytes", default=30.0, type=float, help="size of each file of the trace")

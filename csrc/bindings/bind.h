@@ -10,6 +10,7 @@ void bind_schedule(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
 void bind_trace_aggregate(pybind11::module_& m);
+void bind_trace_kernels(pybind11::module_& m);
 void bind_trace_minute(pybind11::module_& m);
 void bind_trace_synthetic(pybind11::module_& m);
 

@@ -81,12 +81,6 @@ class TraceReader {
   trace::ArrowFields fields_;
 };
 
-// One batch as Python holds it.
-struct TraceBatch {
-  trace::ArrowFields fields;
-  std::shared_ptr<const Batch> batch;
-};
-
 // The one stream of a reader. Whoever pulls may hold the GIL or not, and workers may need it.
 class ReaderSource : public trace::BatchSource {
  public:
@@ -202,6 +196,23 @@ py::list texts(const std::vector<std::shared_ptr<const Batch>>& batches, size_t 
   return out;
 }
 
+py::list lists(const std::vector<std::shared_ptr<const Batch>>& batches, size_t c) {
+  py::list out;
+  for (const auto& batch : batches) {
+    const Column& column = batch->columns[c];
+    const int32_t* begins = reinterpret_cast<const int32_t*>(column.offsets->data());
+    const int32_t* offsets = reinterpret_cast<const int32_t*>(column.child->offsets->data());
+    const char* chars = reinterpret_cast<const char*>(column.child->values->data());
+    for (int64_t r = 0; r < batch->rows; ++r) {
+      py::list items;
+      for (int32_t i = begins[r]; i < begins[r + 1]; ++i)
+        items.append(py::str(chars + offsets[i], static_cast<size_t>(offsets[i + 1] - offsets[i])));
+      out.append(column.valid(r) ? py::object(items) : py::object(py::none()));
+    }
+  }
+  return out;
+}
+
 py::object column_values(const trace::ArrowFields& fields, const std::vector<std::shared_ptr<const Batch>>& batches, size_t c) {
   int64_t rows = 0;
   for (const auto& batch : batches) rows += batch->rows;
@@ -215,30 +226,9 @@ py::object column_values(const trace::ArrowFields& fields, const std::vector<std
     case Type::kFixedBinary: return ids(batches, c, rows, field.width);
     case Type::kDictionary: return words(batches, c, rows);
     case Type::kUtf8: return texts(batches, c);
-    case Type::kUtf8List: break;
+    case Type::kUtf8List: return lists(batches, c);
   }
   throw Error(ErrorKind::kInvalidArgument, "column " + field.name + " has no numpy form");
-}
-
-// (name, type as rewarm.trace.schema spells it, unit).
-py::list field_list(const trace::ArrowFields& fields) {
-  const auto type_of = [](const trace::OutputField& field) -> std::string {
-    switch (field.type) {
-      case Type::kInt8: return "int8";
-      case Type::kInt16: return "int16";
-      case Type::kInt32: return "int32";
-      case Type::kInt64: return "int64";
-      case Type::kFloat64: return "float64";
-      case Type::kFixedBinary: return "fixed_size_binary(" + std::to_string(field.width) + ")";
-      case Type::kDictionary: return "dictionary<int32, utf8>";
-      case Type::kUtf8: return "utf8";
-      case Type::kUtf8List: return "list<utf8>";
-    }
-    return "";
-  };
-  py::list list;
-  for (const trace::OutputField& field : fields.fields) list.append(py::make_tuple(field.name, type_of(field), field.unit));
-  return list;
 }
 
 trace::OnError on_error_of(const std::string& name) {
@@ -358,6 +348,7 @@ void bind_trace(py::module_& m) {
           "column", [](const TraceTable& t, size_t index) { return column_values(t.fields, t.batches, index); },
           py::arg("index"))
       .def("schema_capsule", [](const TraceTable& t) { return schema_capsule(t.fields); })
+      .def("array_capsule", [](const TraceTable& t) { return array_capsule(t.fields, t.batches.at(0)); })  // of one batch
       .def("stream_capsule", &table_stream);
 }
 

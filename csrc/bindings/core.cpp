@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_optim(m);
   rewarm::bind_trace(m);
   rewarm::bind_trace_aggregate(m);
+  rewarm::bind_trace_kernels(m);
   rewarm::bind_trace_minute(m);
   rewarm::bind_trace_synthetic(m);
 }

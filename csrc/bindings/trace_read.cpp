@@ -93,14 +93,14 @@ class TableSource : public trace::BatchSource {
 
 }  // namespace
 
-std::vector<SourceFile> cast_sources(const py::sequence& sources, const std::vector<std::string>& regions) {
+std::vector<SourceFile> cast_sources(const py::sequence& sources, const std::vector<std::string>& regions, bool headers) {
   std::vector<SourceFile> files;
   for (const py::handle source : sources) {
     SourceFile file;
     file.name = source.attr("name").cast<std::string>();
     file.path = source.attr("path").cast<std::string>();
     file.size = source.attr("size").cast<int64_t>();
-    file.header = source.attr("header").cast<std::vector<std::string>>();
+    if (headers) file.header = source.attr("header").cast<std::vector<std::string>>();
     file.header_bytes = source.attr("header_bytes").cast<int64_t>();
     file.crlf = source.attr("crlf").cast<bool>();
     const py::object region = source.attr("region");
@@ -142,6 +142,26 @@ py::list reject_list(const std::vector<trace::Reject>& rejects) {
     const py::object column = r.column.empty() ? py::object(py::none()) : py::object(py::str(r.column));
     list.append(py::make_tuple(r.file, r.line, r.byte, column, shown(r.text), r.expected, r.action));
   }
+  return list;
+}
+
+py::list field_list(const trace::ArrowFields& fields) {
+  const auto type_of = [](const trace::OutputField& field) -> std::string {
+    switch (field.type) {
+      case trace::Type::kInt8: return "int8";
+      case trace::Type::kInt16: return "int16";
+      case trace::Type::kInt32: return "int32";
+      case trace::Type::kInt64: return "int64";
+      case trace::Type::kFloat64: return "float64";
+      case trace::Type::kFixedBinary: return "fixed_size_binary(" + std::to_string(field.width) + ")";
+      case trace::Type::kDictionary: return "dictionary<int32, utf8>";
+      case trace::Type::kUtf8: return "utf8";
+      case trace::Type::kUtf8List: return "list<utf8>";
+    }
+    return "";
+  };
+  py::list list;
+  for (const trace::OutputField& field : fields.fields) list.append(py::make_tuple(field.name, type_of(field), field.unit));
   return list;
 }
 

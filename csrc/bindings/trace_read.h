@@ -12,8 +12,10 @@
 
 namespace rewarm {
 
-// Files of rewarm.trace.source.Source. Regions are codes in `regions`, which must name them all.
-std::vector<trace::SourceFile> cast_sources(const pybind11::sequence& sources, const std::vector<std::string>& regions);
+// Files of rewarm.trace.source.Source. Regions are codes in `regions`, which must name them all. headers: whether column names
+// are taken too; thousands of minute files share a header of thousands of names.
+std::vector<trace::SourceFile> cast_sources(const pybind11::sequence& sources, const std::vector<std::string>& regions,
+                                            bool headers = true);
 
 // A fresh text, bytes that are not UTF-8 replaced.
 pybind11::str shown(const std::string& bytes);
@@ -21,8 +23,17 @@ pybind11::str shown(const std::string& bytes);
 // Lists (file index, line, byte, column or None, text, expected, action).
 pybind11::list reject_list(const std::vector<trace::Reject>& rejects);
 
+// (name, type as rewarm.trace.schema spells it, unit).
+pybind11::list field_list(const trace::ArrowFields& fields);
+
 // Raises the exception of a signal that has arrived; for a thread that holds no GIL, in a wait.
 void check_signals();
+
+// One batch as Python holds it.
+struct TraceBatch {
+  trace::ArrowFields fields;
+  std::shared_ptr<const trace::Batch> batch;
+};
 
 // Batches that stay: a table. Its dictionaries are those of the last batch, so a stream of it has one of each.
 struct TraceTable {

@@ -65,6 +65,7 @@ extern const Kernels kPortableKernels;
 extern const Kernels kAvx2Kernels;    // AVX2, BMI1, BMI2, POPCNT
 extern const Kernels kAvx512Kernels;  // also AVX-512 F, BW, VL, DQ, VBMI, VBMI2: Ice Lake, Zen 4
 #endif
+extern const Kernels kEmulatedKernels;  // kAvx512Kernels for any processor, slow; only in a build with REWARM_SIMDE
 
 // Of the level in use: REWARM_ISA may lower it, as for every room.
 const Kernels& kernels();

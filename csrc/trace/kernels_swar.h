@@ -3,7 +3,9 @@
 //
 // A word of text holds eight characters, the first in its lowest byte (little endian).
 
-#define REWARM_V inline __attribute__((always_inline))
+#define REWARM_INLINE __attribute__((always_inline))
+#define REWARM_OUTLINE __attribute__((noinline))
+#define REWARM_V inline REWARM_INLINE
 
 // The odd bits of 64 rows at a time. A member function of its user would be the same function for every instruction set.
 struct OddRows {

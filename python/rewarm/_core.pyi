@@ -78,6 +78,36 @@ class AdamWPlan:
         threads: int,
     ) -> int: ...
 
+def trace_kernel_level() -> str:
+    """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""
+
+def trace_kernel_levels() -> list[str]:
+    """The levels that this build holds and this processor runs; also "avx512_emulated" in a build with REWARM_SIMDE."""
+
+def trace_kernel_find(level: str, text: bytes, shift: int = 0, around: str = "") -> tuple[NDArray[np.uint16], int, bool, bool]:
+    """For tests: delimiter positions, lines, whether a quote and whether a carriage return was seen."""
+
+def trace_kernel_is_grid(level: str, text: bytes, rows: int, columns: int) -> bool:
+    """For tests: whether the text is rows lines of columns fields."""
+
+def trace_kernel_column(
+    level: str,
+    kind: str,
+    text: bytes,
+    columns: int = 1,
+    column: int = 0,
+    trim: int = 0,
+    shift: int = 0,
+    around: str = "",
+    sub_block: int = 32768,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """For tests: one column of a rectangular text, as bytes [rows, width], and which rows the kernel left to the law."""
+
+def trace_kernel_law(kind: str, text: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """For tests: what number.h says of every line, as bytes [rows, width] and csrc/trace/number.h's Parsed."""
+
+def trace_kernel_is_null(field: bytes) -> bool:
+    """For tests: whether a field means no value in every column."""
 def format_rows(
     columns: list[tuple[Any, ...]],
     rows: int,

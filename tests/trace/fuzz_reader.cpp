@@ -26,6 +26,8 @@ using namespace rewarm::trace;  // NOLINT: a test
 
 constexpr uint8_t kRequest = 1, kTextIds = 2, kPolicy = 12, kReversed = 16, kDerived = 32, kRepeated = 64, kCrlfHeader = 128;
 
+constexpr size_t kRepeatedBytes = 70000;
+
 class Memory : public ByteSource {
  public:
   Memory(const std::string* text, size_t piece) : text_(text), piece_(piece) {}
@@ -138,15 +140,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   file.header_bytes = static_cast<int64_t>(text.size());
   const std::string body(reinterpret_cast<const char*>(data) + 1, size - 1);
   text += body;
-  // Past the 32 KiB of a sub-block and the 256 KiB of a read, in few steps.
+  // Past the 32 KiB of a sub-block twice, in few steps.
   if (choice & kRepeated && !body.empty() && body.size() < 4096)
-    while (text.size() < 300000) text += body;
+    for (size_t n = kRepeatedBytes / body.size(); n > 0; --n) text += body;
 
   ReadOptions options;
   options.table = request ? "request" : "cold_start";
   options.text_ids = (choice & kTextIds) != 0;
   options.on_error = static_cast<OnError>(policy);
   options.regions = {"R1"};
+  options.block_bytes = 200000;  // its memory is poisoned and checked: the usual 8 MiB would be most of the time
   file.region = 0;
   file.size = static_cast<int64_t>(text.size());
   SourceFile stream = file;
@@ -176,7 +179,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (descriptor < 0 || write(descriptor, text.data(), text.size()) != static_cast<ssize_t>(text.size())) std::abort();
   file.path = "/proc/self/fd/" + std::to_string(descriptor);
   options.threads = 2;
-  options.block_bytes = 1 + static_cast<int64_t>(size * 104729 % 50000);
+  options.block_bytes = 1 + static_cast<int64_t>(size * 104729 % 30000);
   fuzz::Reading as_file = read_all(file, options);
   if (policy == fuzz::Policy::kRaise && !expected.refused.empty()) {
     const size_t both = std::min(as_file.rows.size(), expected.rows.size());

@@ -18,7 +18,9 @@ IDS = [f"{family}-{first}-{second}" for family, first, second in CASES]
 
 def law(family, first, second):
     return (
-        scipy.stats.lognorm(s=second, scale=math.exp(first)) if family == "LogNormal" else scipy.stats.weibull_min(c=first, scale=second)
+        scipy.stats.lognorm(s=second, scale=math.exp(first))
+        if family == "LogNormal"
+        else scipy.stats.weibull_min(c=first, scale=second)
     )
 
 
@@ -93,7 +95,8 @@ def test_gaps_between_millisecond_stamps_still_give_the_law():
 
 
 @pytest.mark.parametrize(
-    ("family", "mean", "sd", "first", "second"), [("LogNormal", 3.24, 7.10, 0.297, 1.326), ("Weibull", 1.25, 3.66, 0.4176, 0.4217)]
+    ("family", "mean", "sd", "first", "second"),
+    [("LogNormal", 3.24, 7.10, 0.297, 1.326), ("Weibull", 1.25, 3.66, 0.4176, 0.4217)],
 )
 def test_moments_of_the_paper_give_its_parameters(family, mean, sd, first, second):
     fit = moments(family, mean, sd)

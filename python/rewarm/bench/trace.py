@@ -1,6 +1,6 @@
 """Reading and aggregating a trace against pandas, polars, duckdb and pyarrow: files, processes, rounds, agreement. No torch.
 
-Every case is a process of its own (`trace_cases`), confined to the same processors and told its threads; every round runs every
+Every case is a process of its own (`trace_child`), confined to the same processors and told its threads; every round runs every
 case once, in rotated order, so that a slow minute of a shared machine hits all of them. Time is taken inside the process
 around the call, imports excluded, files warm.
 """
@@ -33,6 +33,8 @@ QUICK_MEGABYTES, QUICK_ROUNDS = 30.0, 3
 _QUANTILE_TOLERANCE = 0.01
 #: A mean of a million rows summed in another order: 2**-53 a sum, a million sums.
 _MEAN_TOLERANCE = 1e-10
+#: The peers.
+LIBRARIES = ("pandas", "polars", "duckdb", "pyarrow")
 _FLOORS = ("floor: read()", "floor: wc -l")
 _KEPT = ("pandas", "polars", "duckdb", "duckdb, to Arrow", "pyarrow")
 
@@ -61,7 +63,10 @@ TABLES = (
         "trace_batches", "request", "rewarm, batches", _FLOORS,
         (*_KEPT, "pandas, chunks", "polars, streaming", "duckdb, streaming", "pyarrow, streaming"), "request.csv",
     ),
-    Table("trace_group", "group", "rewarm", _FLOORS[:1], ("pandas", "polars", "polars, streaming", "duckdb", "pyarrow"), "request.csv"),
+    Table(
+        "trace_group", "group", "rewarm", _FLOORS[:1], ("pandas", "polars", "polars, streaming", "duckdb", "pyarrow"),
+        "request.csv",
+    ),
     Table("trace_hourly", "hourly", "rewarm", _FLOORS[:1], ("pandas", "polars", "polars, streaming", "duckdb"), "cold_start"),
     Table(
         "trace_exponents", "exponents", "rewarm, batches", ("rewarm, batches, plain spelling", "rewarm", *_FLOORS[:1]),
@@ -106,11 +111,13 @@ def run(options: Options) -> dict[str, Any]:
     processors = hardware.choose_cpus(max(counts)) if options.pin else None
     header |= {"pinned_cpus": processors, "megabytes": megabytes, "rounds": rounds}
     with tempfile.TemporaryDirectory(prefix="rewarm-bench-") as folder:
-        _make_files(Path(folder), megabytes, tables, say)
+        begin = time.perf_counter()
+        make_files(Path(folder), megabytes, tables)
+        say(f"trace: files of {megabytes:g} MB made in {time.perf_counter() - begin:.0f} s")
         for suite in dict.fromkeys(table.suite for table in tables):
             of_suite = [table for table in tables if table.suite == suite]
             for threads in counts:
-                job = _Job(suite, Path(folder), threads, processors[:threads] if processors is not None else None)
+                job = Job(suite, Path(folder), threads, processors[:threads] if processors is not None else None)
                 cases = _present(job, of_suite, say, check=threads == max(counts))
                 timed = job.rounds(cases, rounds, [Path(folder) / table.inputs for table in of_suite])
                 for table in of_suite:
@@ -121,8 +128,8 @@ def run(options: Options) -> dict[str, Any]:
     return {"header": header, "results": results}
 
 
-def _make_files(folder: Path, megabytes: float, tables: Sequence[Table], say: Callable[[str], None]) -> None:
-    begin = time.perf_counter()
+def make_files(folder: Path, megabytes: float, tables: Sequence[Table]) -> None:
+    """Writes what the cases of these tables read."""
     wanted = {table.inputs for table in tables}
     trace_files.write_requests(folder / "request.csv", megabytes)
     if "exponents.csv" in wanted:
@@ -130,7 +137,6 @@ def _make_files(folder: Path, megabytes: float, tables: Sequence[Table], say: Ca
     if "request.csv.gz" in wanted:
         trace_files.pack(folder / "request.csv")
     trace_files.write_cold_starts(folder, megabytes)
-    say(f"trace: files of {megabytes:g} MB made in {time.perf_counter() - begin:.0f} s")
 
 
 def _inputs(path: Path) -> Iterator[Path]:
@@ -142,8 +148,8 @@ def _bytes(path: Path) -> int:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """The cases of one suite at one number of threads."""
+class Job:
+    """The cases of one suite, at one number of threads, on these processors."""
 
     suite: str
     folder: Path
@@ -156,7 +162,7 @@ class _Job:
         Raises:
             RewarmError: It failed; the message is its last line.
         """
-        command = [sys.executable, "-m", "rewarm.bench.trace_cases", self.suite, case, str(self.threads), str(self.folder)]
+        command = [sys.executable, "-m", "rewarm.bench.trace_child", self.suite, case, str(self.threads), str(self.folder)]
         told = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "ARROW_NUM_THREADS"), str(self.threads))
         cpus = self.processors
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
@@ -195,15 +201,13 @@ class _Job:
         return found
 
 
-def _present(job: _Job, tables: Sequence[Table], say: Callable[[str], None], check: bool) -> list[str]:
+def _present(job: Job, tables: Sequence[Table], say: Callable[[str], None], check: bool) -> list[str]:
     """The cases whose library is here, after those that can differ were found to agree with ours."""
     cases = []
     for case in dict.fromkeys(case for table in tables for case in table.cases):
         library = case.partition(",")[0]
-        if library in ("pandas", "polars", "duckdb", "pyarrow") and importlib.util.find_spec(library) is None:
+        if library in LIBRARIES and importlib.util.find_spec(library) is None:
             say(f"trace: {case}: left out, {library} is not installed")
-        elif (job.suite, case) not in trace_cases.CASES:
-            raise AssertionError(f"no case {job.suite}, {case}")
         else:
             cases.append(case)
     outcomes: dict[str, Any] = {}
@@ -260,7 +264,7 @@ def _same_hour(mine: list[Any], other: list[Any]) -> bool:
     return True
 
 
-def _records(table: Table, job: _Job, timed: dict[str, list[dict[str, float]]], size: int) -> list[dict[str, Any]]:
+def _records(table: Table, job: Job, timed: dict[str, list[dict[str, float]]], size: int) -> list[dict[str, Any]]:
     found = {case: Statistics.of([run["wall"] for run in timed[case]]) for case in table.cases if case in timed}
     floor = found.get("floor: read()") or found.get("floor: isal, drained")
     return [

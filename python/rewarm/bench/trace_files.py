@@ -22,7 +22,9 @@ COLD_START_COLUMNS = (
     "deployDependencyCost,schedulingCost,podID"
 )
 #: Pools and how many functions of a hundred are in them, roughly as Region 2.
-_POOLS = ("pool22-300-128",) * 80 + ("pool23-400-256",) * 5 + ("pool24-600-512",) * 6 + ("pool26-1000-1024",) * 4
+_POOLS: tuple[str, ...] = (
+    ("pool22-300-128",) * 80 + ("pool23-400-256",) * 5 + ("pool24-600-512",) * 6 + ("pool26-1000-1024",) * 4
+)
 _POOLS += ("custom-300-128",) * 3 + ("pool38-25800-32768", "custom.image.gpu-25800-32768")
 _RUNTIMES = ("Python3", "Node.js", "Custom", "Java", "Python2", "Go1.x", "PHP7.3", "http", "C#", "unknown")
 _SHARES = {"R1": 0.55, "R2": 0.174, "R3": 0.016, "R4": 0.19, "R5": 0.07}
@@ -121,8 +123,8 @@ def cold_start_blocks(rows: int, seed: int, day: int) -> Iterator[str]:
         numbers = (time, f, total, allocation, code, dependency, scheduling)
         rows_of_block = zip(cluster, *(array.tolist() for array in numbers), strict=True)
         yield "".join(
-            f"{day},{t:.3f},{c},{functions.name[k]},{functions.user[k]},{ids[64 * i : 64 * i + 64]},{w / 1e6:.6f},{a / 1e9:.9f},"
-            f"{o / 1e3:.3f},{d / 1e3:.3f},{s / 1e9:.9f},{functions.pool[k]}-{serial[i]:010d}\n"
+            f"{day},{t:.3f},{c},{functions.name[k]},{functions.user[k]},{ids[64 * i : 64 * i + 64]},{w / 1e6:.6f},"
+            f"{a / 1e9:.9f},{o / 1e3:.3f},{d / 1e3:.3f},{s / 1e9:.9f},{functions.pool[k]}-{serial[i]:010d}\n"
             for i, (c, t, k, w, a, o, d, s) in enumerate(rows_of_block)
         )
 

@@ -9,8 +9,13 @@ from typing import Any
 from rewarm.trace.check_findings import Finding
 from rewarm.trace.check_group import Group
 from rewarm.trace.listing import PathArgument
+from rewarm.trace.one_source import one_source
 from rewarm.trace.progress import Progress
-from rewarm.trace.source import Found, Source, discover
+from rewarm.trace.shown import pyarrow
+from rewarm.trace.source import discover
+
+_COLUMNS = {"check": "string", "table": "string", "region": "string", "rows": "int64", "violations": "int64"}
+_COLUMNS |= {"worst": "float64", "file": "string", "line": "int64"}
 
 
 def check(
@@ -46,8 +51,6 @@ def check(
     Raises:
         TraceError: A file that cannot be read at all.
     """
-    from rewarm.trace.shown import pyarrow
-
     pa = pyarrow()
     found = discover(path, table=table, region=region, mixed=True)
     findings: list[Finding] = []
@@ -63,12 +66,9 @@ def check(
                     for rows in group.file(source, pa.RecordBatchReader.from_stream(stream)):
                         done_rows += rows
                         if shown is not None:
-                            shown(done_bytes + stream.bytes, done_rows)
-                    group.rejects(source, *stream.rejected())
+                            shown(done_bytes + stream.progress[0], done_rows)
+                    group.rejects(source, stream.rejects)
                 done_bytes += source.size
             findings += group.findings()
-    schema = pa.schema(
-        [("check", pa.string()), ("table", pa.string()), ("region", pa.string()), ("rows", pa.int64())]
-        + [("violations", pa.int64()), ("worst", pa.float64()), ("file", pa.string()), ("line", pa.int64())]
-    )
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in _COLUMNS.items()])
     return pa.Table.from_pylist([finding.as_record() for finding in findings], schema=schema)

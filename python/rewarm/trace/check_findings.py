@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ class Finding:
         }
 
 
-def resolve_lines(findings: Iterable[Finding], skipped: dict[str, Collection[int]]) -> None:
+def resolve_lines(findings: Iterable[Finding], skipped: Mapping[str, Collection[int]]) -> None:
     """Turns row numbers into line numbers by reading the files concerned once more.
 
     Args:

@@ -12,6 +12,7 @@ from rewarm.trace import check_rules
 from rewarm.trace.check_findings import Finding, resolve_lines
 from rewarm.trace.check_keys import Keys
 from rewarm.trace.check_rules import COUNTS, MINUTE_COUNT, RULES, Floats, Rule
+from rewarm.trace.rejects import Rejects
 from rewarm.trace.source import Source
 
 _TIME = {"cold_start": "time", "request": "time_worker", "minute": "time"}
@@ -65,15 +66,14 @@ class Group:
             first_row += batch.num_rows
             yield batch.num_rows
 
-    def rejects(self, source: Source, rejects: Sequence[dict[str, Any]], count: int) -> None:
-        """Notes what could not be read in a file: the first ones, and how many in all."""
-        self._skipped[source.name] = {r["line"] for r in rejects if r["column"] is None}
-        if count:
+    def rejects(self, source: Source, rejects: Rejects) -> None:
+        """Notes what could not be read in a file."""
+        self._skipped[source.name] = {reject.line for reject in rejects if reject.column is None}
+        if rejects.count:
             finding = self._findings["every field can be read"]
-            first = finding.source is None
-            finding.violations += count
-            if first:
-                finding.source, finding.line = source, rejects[0]["line"]
+            finding.violations += rejects.count
+            if finding.source is None:
+                finding.source, finding.line = source, rejects[0].line
 
     def findings(self) -> list[Finding]:
         """Everything, with the lines of the worst rows."""

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from rewarm import trace as room
 from rewarm.errors import BackendUnavailable, InvalidArgument, TraceError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -67,7 +66,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.__dict__["exit_code"] = exit_code  # click declares it for the class
 
 
 class TraceGroup(click.Group):
@@ -125,7 +124,7 @@ def _options(*names: str) -> Callable[[_Command], _Command]:
     return decorate
 
 
-def _one_or_list(paths: tuple[str, ...]) -> str | list[str]:
+def _one_or_list(paths: tuple[str, ...]) -> Any:
     return paths[0] if len(paths) == 1 else list(paths)
 
 
@@ -194,8 +193,9 @@ def head(paths: tuple[str, ...], rows: int, json_file: str | None, **options: An
     rewarm trace head runtime_triggerType --json -
     """  # noqa: D301
     from rewarm.trace import shown
+    from rewarm.trace.table import batches
 
-    with room.batches(_one_or_list(paths), **_given(options)) as stream:
+    with batches(_one_or_list(paths), **_given(options)) as stream:
         first = shown.first_rows(stream, rows)
         rejects = stream.rejects
     if json_file is not None:
@@ -248,7 +248,9 @@ def scan(paths: tuple[str, ...], json_file: str | None, output: str | None, **op
     rewarm trace scan cold_start --by region,hour --values totalCost_cold_start --quantiles .5,.99
     rewarm trace scan cold_start/R1 --by funcName --values totalCost_cold_start -o R1.agg
     """  # noqa: D301
-    found = room.aggregate(_one_or_list(paths), **_given(options))
+    from rewarm.trace.aggregate import aggregate
+
+    found = aggregate(_one_or_list(paths), **_given(options))
     _aggregate_out(found, output, json_file)
     rejected = found.rejected
     if rejected:
@@ -268,7 +270,9 @@ def merge(files: tuple[str, ...], output: str | None, json_file: str | None) -> 
     \b
     rewarm trace merge R1.agg R2.agg -o all.agg
     """  # noqa: D301
-    first, *others = [room.Aggregate.load(file) for file in files]
+    from rewarm.trace.aggregate import Aggregate
+
+    first, *others = [Aggregate.load(file) for file in files]
     _aggregate_out(first.merge(*others) if others else first, output, json_file)
 
 
@@ -302,8 +306,8 @@ def convert(paths: tuple[str, ...], output: str, **options: Any) -> None:
     written, rejects = convert_all(_one_or_list(paths), output, progress=True, **_given(options))
     for path in written:
         click.echo(path)
-    for table in rejects:
-        _rejects_found(table)
+    for of_file in rejects:
+        _rejects_found(of_file)
 
 
 @trace.command()
@@ -315,7 +319,12 @@ def report(paths: tuple[str, ...], output: str, json_file: str | None, **options
     \b
     rewarm trace report datasets/cold_start_dataset -o report.html --json report.json
     """  # noqa: D301
-    room.report(_one_or_list(paths), out=output, json=json_file, **_given(options))
+    from rewarm.trace.report import report as make_report
+
+    def tell(what: str) -> None:
+        click.echo(f"report: {what}", err=True)
+
+    make_report(_one_or_list(paths), out=output, json=json_file, progress=tell, **_given(options))
     click.echo(output)
 
 
@@ -337,5 +346,9 @@ def generate(out: str, overwrite: bool, **options: Any) -> None:
     rewarm trace generate big --rows 2000000 --tables cold_start --seed 7
     """  # noqa: D301
     sequences = {name: tuple(value) for name, value in options.items() if isinstance(value, tuple)}
-    room.generate(out, overwrite=overwrite, **_given(options | sequences))
+    from rewarm.trace.progress import Progress
+    from rewarm.trace.synthetic import generate as make
+
+    with Progress("generate") as shown:
+        make(out, overwrite=overwrite, progress=shown, **_given(options | sequences))
     click.echo(out)

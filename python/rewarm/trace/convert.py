@@ -13,7 +13,9 @@ import numpy as np
 
 from rewarm.errors import InvalidArgument
 from rewarm.trace.listing import PathArgument
+from rewarm.trace.one_source import one_source
 from rewarm.trace.progress import Progress
+from rewarm.trace.rejects import Rejects
 from rewarm.trace.shown import pyarrow
 from rewarm.trace.source import Source, discover
 from rewarm.trace.whole_file import whole_file
@@ -56,11 +58,11 @@ def convert_all(
     region: str | Sequence[str] | None = None,
     progress: bool = False,
     **options: Any,
-) -> tuple[list[Path], list[Any]]:
+) -> tuple[list[Path], list[Rejects]]:
     """`convert` with the options of `read`; also returns the rejects of every file that has some."""
     found = discover(path, table=table, region=region, mixed=True)
     targets = _targets(found.sources, Path(out))
-    rejects: list[Any] = []
+    rejects: list[Rejects] = []
     rows = done_bytes = 0
     with contextlib.ExitStack() as stack:
         shown = stack.enter_context(Progress("convert", sum(s.size for s in found.sources))) if progress else None
@@ -74,7 +76,7 @@ def convert_all(
         for source, target in zip(found.sources, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             found_wrong = _write(source, target, options, tick)
-            if found_wrong.num_rows:
+            if found_wrong.count:
                 rejects.append(found_wrong)
             done_bytes += source.size
             tick(0)
@@ -103,7 +105,7 @@ def _parts(name: str) -> list[str]:
     return [*parts[:-1], f"{parts[-1]}.parquet"]
 
 
-def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable[[int], None]) -> Any:
+def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable[[int], None]) -> Rejects:
     """Writes one file; `tick` hears of the rows. Returns what could not be read."""
     pa = pyarrow()
     pq = importlib.import_module("pyarrow.parquet")
@@ -124,7 +126,8 @@ def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable
                     waiting = []
             if waiting:
                 writer.write_table(pa.Table.from_batches(waiting, schema=schema).unify_dictionaries())
-        return stream.rejects
+        found: Rejects = stream.rejects
+        return found
 
 
 def _is_sorted(source: Source, column: str, options: dict[str, Any]) -> bool:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from rewarm.errors import BackendUnavailable
 from rewarm.trace.source import Source, discover
-from rewarm.trace import stand_in
 from rewarm.trace.runtime_trigger import functions
 from rewarm.trace.synthetic import MARKER
 from rewarm.trace.table import Batches, Files, _reader
@@ -217,9 +216,6 @@ class Trace:
         pa = pyarrow()
         name = table if metric is None else f"minute table {metric if stat is None else f'{metric}_{stat}'}"
         self.say(f"{region}: reading {name}")
-        if table == "minute":
-            yield from stand_in.minutes(self.sources(table, region, metric, stat))
-            return
         # The sources are at hand: `rewarm.trace.batches` would list the path and read every header of it again.
         sources = self.sources(table, region, metric, stat)
         files = Files([source.name for source in sources], [])

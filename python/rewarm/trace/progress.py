@@ -5,11 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from typing import Any, TextIO
 
 #: Seconds between two lines of a log, and between two refreshes of a terminal.
 LOG_INTERVAL, TERMINAL_INTERVAL = 10.0, 0.2
@@ -53,10 +49,16 @@ class Progress:
         self.what, self.total = what, total
         self.bytes = self.rows = 0
         self._stream = sys.stderr if stream is None else stream
-        self._console = Console(file=self._stream, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        self._live = self._live_line() if self._stream.isatty() else None
         self._interval = (TERMINAL_INTERVAL if self._live else LOG_INTERVAL) if interval is None else interval
         self._started = self._shown = time.perf_counter()
+
+    def _live_line(self) -> Any:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=self._stream, highlight=False, markup=False)
+        return Live("", console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Progress:
         """Starts the clock."""
@@ -80,7 +82,7 @@ class Progress:
             return
         self._shown = now
         if self._live is not None:
-            self._live.update(Text(self.line(now)), refresh=True)
+            self._live.update(self.line(now), refresh=True)
         else:
             self._stream.write(self.line(now) + "\n")
             self._stream.flush()

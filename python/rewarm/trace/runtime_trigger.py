@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rewarm import __version__
+from rewarm._native import core
 from rewarm.errors import InvalidArgument, TraceError
+from rewarm.trace.options import column_list, listed, one_of, thread_count
+from rewarm.trace.rejects import Reject
 from rewarm.trace.source import RUNTIME_REGION, Source, discover
 
 #: The published columns, in their order; then what is derived from them, for ``columns=``.
@@ -18,6 +22,9 @@ PUBLISHED = ("funcID", "cpu_request", "runtime", "triggerType-invocationType")
 DERIVED = ("triggers", "trigger_group", "funcName", "userID", "poolName", "cpu_limit", "memory_limit", "size")
 #: Columns whose Arrow type is a number; the unit is the published one.
 UNITS = {"cpu_request": "millicores", "cpu_limit": "millicores", "memory_limit": "MB"}
+
+_ARROW = {"funcID": "utf8", "triggerType-invocationType": "utf8", "triggers": "list<utf8>"}
+_ARROW |= dict.fromkeys(("cpu_request", "cpu_limit", "memory_limit", "funcName", "userID"), "int32")
 
 #: Groups that one published value alone makes up.
 _OWN_GROUP = ("APIG-S", "OBS-A", "workflow-S")
@@ -32,7 +39,6 @@ _FUNCID = re.compile(r"([0-9]+)---([0-9]+)---(.+)")
 _POOL = re.compile(r".+-([0-9]+)-([0-9]+)")
 _SHOWN_BYTES = 80
 _INT32 = 2**31 - 1
-MOST_REJECTS = 10_000
 
 _TRIGGERS_EXPECTED = 'space-separated triggers such as "APIG-S TIMER-A", each ending in -S or -A, or an unknown'
 _FUNCID_EXPECTED = "funcName---userID---poolName"
@@ -51,18 +57,6 @@ class FuncID(NamedTuple):
     funcName: int
     userID: int
     poolName: str
-
-
-class Reject(NamedTuple):
-    """A field or row that could not be read; `column` None means the whole row."""
-
-    file: str
-    line: int
-    byte: int
-    column: str | None
-    text: str
-    expected: str
-    action: str
 
 
 class Function(NamedTuple):
@@ -136,6 +130,7 @@ class Functions:
         files: Names of the files.
         rejects: Fields and rows that could not be read, the first 10,000.
         rejected: How many there were.
+        nbytes: Of the files on disk.
     """
 
     rows: list[Function] = field(default_factory=list)
@@ -144,10 +139,17 @@ class Functions:
     files: list[str] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     rejected: int = 0
+    nbytes: int = 0
 
     def column(self, name: str) -> list[Any]:
         """One column's values, None where null: ``region``, a published or a derived one."""
         return list(map(_COLUMNS[name], self.rows))
+
+    def to_holder(self, columns: Sequence[str] | None = None) -> Any:
+        """The engine's table of these columns; default: the published ones that the files have, and the region."""
+        names = list(columns) if columns is not None else [*self.present, "region"]
+        made = [(name, _ARROW.get(name, "dictionary"), UNITS.get(name, ""), self.column(name)) for name in names]
+        return core.trace_table_of_lists(table="runtime", columns=made, version=__version__)
 
     def lookup(self) -> dict[tuple[str, str], tuple[str | None, str | None]]:
         """(region, funcID) → (runtime, trigger group): functions are numbered per region."""
@@ -233,7 +235,7 @@ def read_functions(
     if on_error not in ("raise", "null", "skip"):
         raise InvalidArgument(f'on_error: expected "raise", "null" or "skip", got {on_error!r}')
     sources = list(sources)
-    result = Functions(files=[source.name for source in sources])
+    result = Functions(files=[source.name for source in sources], nbytes=sum(source.size for source in sources))
     wanted = None if funcID is None else frozenset(funcID)
     present = set(PUBLISHED)
     runtimes: dict[tuple[str, str], tuple[str | None, str]] = {}
@@ -244,6 +246,78 @@ def read_functions(
         _Reading(source, result, on_error, wanted, runtimes).run()
     result.present = tuple(name for name in PUBLISHED if name in present)
     return result
+
+
+class FunctionsReader:
+    """Runtime tables behind the face of the engine's readers: all rows in one batch."""
+
+    def __init__(self, found: Functions, columns: Sequence[str] | None) -> None:
+        self._found = found
+        self._table = found.to_holder(columns)
+        self._left = True
+        self.fields = self._table.fields
+        self.schema_capsule = self._table.schema_capsule
+        self.stream_capsule = self._table.stream_capsule
+
+    def next(self) -> Any:
+        """The batch, then None."""
+        left, self._left = self._left and self._table.num_rows > 0, False
+        return self._table if left else None
+
+    def read_all(self, progress: Callable[[int, int], None] | None) -> Any:
+        """The table."""
+        if progress is not None:
+            progress(*self.counters()[:2])
+        return self._table
+
+    def stop(self) -> None:
+        """Ends `next`."""
+        self._left = False
+
+    def counters(self) -> tuple[int, int, int]:
+        """Bytes, rows and files that are read."""
+        return self._found.nbytes, len(self._found.rows), len(self._found.files)
+
+    def rejects(self) -> tuple[int, list[tuple[Any, ...]]]:
+        """How many there were, and those that are kept, with the file's index."""
+        index = {name: i for i, name in enumerate(self._found.files)}
+        return self._found.rejected, [(index[reject.file], *reject[1:]) for reject in self._found.rejects]
+
+
+def functions_reader(
+    sources: Sequence[Source],
+    columns: Sequence[str] | None = None,
+    *,
+    time: Any = None,
+    funcID: str | Sequence[str] | None = None,
+    on_error: str = "raise",
+    unknown_columns: str = "raise",
+    threads: int | None = None,
+    clusterName: Any = None,
+    ids: str = "binary",
+    runtime: Any = None,
+) -> FunctionsReader:
+    """Runtime tables as `read` and `batches` take them; the arguments are theirs.
+
+    Raises:
+        TraceError: See `read_functions`.
+        InvalidArgument: An argument that is not accepted: the table has no time, no clusters, and is not joined with itself.
+    """
+    for name, value in (("time", time), ("clusterName", clusterName), ("runtime", runtime)):
+        if value is not None:
+            raise InvalidArgument(f"{name}: the runtime table is not read by it")
+    one_of("ids", ids, ("binary", "text"))
+    one_of("unknown_columns", unknown_columns, ("raise", "ignore"))
+    thread_count(threads)
+    names = column_list(columns)
+    found = read_functions(
+        sources,
+        columns=names,
+        funcID=listed("funcID", funcID, (str,)),
+        on_error=on_error,
+        unknown_columns=unknown_columns,
+    )
+    return FunctionsReader(found, names)
 
 
 #: The published columns that a column is made of.
@@ -358,7 +432,7 @@ class _Reading:
                 expected=expected,
             )
         self.result.rejected += 1
-        if len(self.result.rejects) < MOST_REJECTS:
+        if len(self.result.rejects) < core.MOST_REJECTS:
             self.result.rejects.append(Reject(self.source.name, self.line, byte, column, shown, expected, action))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from rewarm.errors import BackendUnavailable
+from rewarm.trace.rejects import Rejects
 
 #: Groups and rejects that are printed; the rest is counted.
 MOST_GROUPS, MOST_REJECTS = 40, 10
@@ -116,19 +118,15 @@ def _first(values: Sequence[Any]) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def reject_lines(rejects: Any) -> list[str]:
+def reject_lines(rejects: Rejects) -> list[str]:
     """What could not be read, one line each, as ``file:line (byte n), column c: expected …, got …: action``."""
-    if rejects is None:
-        return []
-    found = records(rejects)
     lines = [
-        f"{r['file']}:{r['line']} (byte {r['byte']}), "
-        + (f"column {r['column']}" if r["column"] else "the whole row")
-        + f": expected {r['expected']}, got {r['text']!r}: {r['action']}"
-        for r in found[:MOST_REJECTS]
+        f"{r.file}:{r.line} (byte {r.byte}), {f'column {r.column}' if r.column is not None else 'the whole row'}: "
+        f'expected {r.expected}, got "{r.text}": {r.action}'
+        for r in itertools.islice(rejects, MOST_REJECTS)
     ]
-    if len(found) > MOST_REJECTS:
-        lines.append(f"… and {len(found) - MOST_REJECTS:,} more")
+    if rejects.count > len(lines):
+        lines.append(f"… and {rejects.count - len(lines):,} more")
     return lines
 
 

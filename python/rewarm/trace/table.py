@@ -17,13 +17,12 @@ from rewarm import __version__
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.trace.listing import PathArgument
+from rewarm.trace.minute import minute_reader
 from rewarm.trace.options import RuntimeArgument, read_options
 from rewarm.trace.rejects import Rejects
+from rewarm.trace.runtime_trigger import functions_reader
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import Found, Source, discover
-
-#: Tables that the engine reads; the others have readers of their own.
-_ENGINE = ("cold_start", "request")
 
 
 class Files(NamedTuple):
@@ -47,7 +46,8 @@ def _to_numpy(holder: Any, schema: Schema) -> dict[str, NDArray[Any]]:
             arrays[field.name] = np.array([*words, None], dtype=object)[codes]
         elif isinstance(values, list):
             array = np.empty(len(values), dtype=object)
-            array[:] = values
+            for row, value in enumerate(values):
+                array[row] = value
             arrays[field.name] = array
         else:
             arrays[field.name] = values
@@ -231,6 +231,10 @@ def _files(found: Found) -> Files:
 
 
 def _reader(sources: list[Source], recycle: bool, kind: str, columns: Sequence[str] | None, **options: Any) -> Any:
+    if kind == "minute":
+        return minute_reader(sources, columns, **options)
+    if kind == "runtime":
+        return functions_reader(sources, columns, **options)
     settings = read_options(sources, table=kind, columns=columns, **options)
     return core.TraceReader(sources=sources, options=settings, recycle=recycle, version=__version__)
 
@@ -307,7 +311,8 @@ def read(
     holder = reader.read_all(progress=progress)
     files = _files(found)
     count, rows = reader.rejects()
-    return Table(holder, files, Rejects(((files.read[row[0]], *row[1:]) for row in rows), count))
+    rejects = Rejects(((files.read[row[0]], *row[1:]) for row in rows), count)
+    return Table(holder, files, rejects, reader.functions if kind == "minute" else None)
 
 
 def batches(

@@ -1,0 +1,266 @@
+// Reals, written once for the vector levels; included after kernels_loop.h in the namespace of one instruction set.
+
+// By the byte in which the point stands; 16 = no point.
+struct PointTable {
+  alignas(64) uint8_t without[17][16];  // shuffle that drops the point, a zero coming in from the left
+  constexpr PointTable() : without() {
+    for (int point = 0; point <= 16; ++point)
+      for (int i = 0; i < 16; ++i) {
+        const int from = point < 16 && i <= point ? i - 1 : i;
+        without[point][i] = static_cast<uint8_t>(from < 0 ? 0x80 : from);
+      }
+  }
+};
+constexpr PointTable kPoint;
+
+// A number with mantissa m is m * up / down, of which one is 1: a single rounding of exact operands. Powers that double does
+// not hold exactly are NaN, so that a row which needs one is found by its value.
+constexpr int kMostExponent = 40;  // wide enough that exponents cut to it are NaN whatever the decimals
+struct PowerTable {
+  alignas(64) double scale[15 + 2 * kMostExponent + 1][2];
+  constexpr PowerTable() : scale() {
+    for (int i = 0; i < 15 + 2 * kMostExponent + 1; ++i) {
+      const int power = i - kMostExponent - 15;
+      const bool exact = power >= -kExactPowers && power <= kExactPowers;
+      scale[i][0] = !exact ? __builtin_nan("") : power > 0 ? kPowersOfTen[power] : 1.0;
+      scale[i][1] = exact && power < 0 ? kPowersOfTen[-power] : 1.0;
+    }
+  }
+};
+constexpr PowerTable kPower;
+
+REWARM_V bool has_exponent(const char* end, uint32_t length) {
+  bool found = false;
+  for (uint32_t i = 2; i <= 5; ++i) found = found || (i < length && (end[-static_cast<int32_t>(i)] | 0x20) == 'e');
+  return found;
+}
+
+// Numbers that all have `decimals` digits behind the point, 0 = none has a point.
+struct FixedPoint {
+  Pattern zeros;    // '0', and the point itself
+  Pattern limit;    // 9, and 0 for the point
+  Pattern without;  //
+  uint32_t shortest, range;
+  __m256d scale;
+
+  REWARM_V explicit FixedPoint(uint32_t decimals) {
+    const uint32_t point = decimals == 0 ? 16 : 15 - decimals;
+    alignas(16) uint8_t zero[16], most[16];
+    for (uint32_t i = 0; i < 16; ++i) {
+      zero[i] = i == point ? '.' : '0';
+      most[i] = i == point ? 0 : 9;
+    }
+    zeros = pattern(zero);
+    limit = pattern(most);
+    without = pattern(kPoint.without[point]);
+    shortest = decimals == 0 ? 1 : decimals + 2;
+    range = (decimals == 0 ? 15 : 16) - shortest;
+    scale = _mm256_set1_pd(kPowersOfTen[decimals]);
+  }
+
+  REWARM_V bool read(const Four& four, double* out) const {
+    if (!four.lengths_in(shortest, range)) return false;
+    const Rows digits = (text_of(four) - zeros) & keep_of(four);
+    _mm256_storeu_pd(out, _mm256_div_pd(as_doubles(numbers(shuffle(digits, without))), scale));
+    return !any_over(digits, limit);
+  }
+
+  // Integers below 2^52 by putting them into the mantissa of 2^52.
+  static REWARM_V __m256d as_doubles(__m256i numbers) {
+    const __m256d magic = _mm256_set1_pd(4503599627370496.0);
+    return _mm256_sub_pd(_mm256_castsi256_pd(_mm256_or_si256(numbers, _mm256_castpd_si256(magic))), magic);
+  }
+};
+
+// The "e-05" at the end of four fields.
+struct Suffixes {
+  uint32_t length[4];               // with the e, 0 = none
+  alignas(16) int32_t exponent[4];  // cut to +-kMostExponent
+  __m128i wrong;                    // lanes not zero: not an exponent after all
+
+  REWARM_V explicit Suffixes(const Four& four) {
+    uint32_t last[4];
+    for (int i = 0; i < 4; ++i) __builtin_memcpy(&last[i], four.end[i] - 4, 4);
+    const __m128i text = _mm_insert_epi32(
+        _mm_insert_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(static_cast<int>(last[0])), static_cast<int>(last[1]), 1),
+                         static_cast<int>(last[2]), 2),
+        static_cast<int>(last[3]), 3);
+    const __m128i zero = _mm_setzero_si128(), ones = _mm_set1_epi32(-1);
+    // An e in the last byte has no digits; it stays in the mantissa and is found wrong there.
+    const __m128i es =
+        _mm_and_si128(_mm_cmpeq_epi8(_mm_or_si128(text, _mm_set1_epi8(0x20)), _mm_set1_epi8('e')), _mm_set1_epi32(0x00ffffff));
+    constexpr uint8_t kLength[8] = {0, 4, 3, 4, 2, 4, 3, 4};  // by which of the first three bytes are an e; the first counts
+    const uint32_t where = static_cast<uint32_t>(_mm_movemask_epi8(es));
+    for (int i = 0; i < 4; ++i) length[i] = kLength[where >> 4 * i & 7];
+
+    // With lowest = 1 << 8k for the e in byte k, and 0 without: the bytes behind it, and the one where a sign may stand.
+    const __m128i lowest = _mm_and_si128(es, _mm_sub_epi32(zero, es));
+    const __m128i behind = _mm_andnot_si128(_mm_add_epi32(_mm_slli_epi32(lowest, 8), ones), ones);
+    const __m128i first = _mm_sub_epi32(_mm_slli_epi32(lowest, 16), _mm_slli_epi32(lowest, 8));
+    const __m128i minus = _mm_and_si128(_mm_cmpeq_epi8(text, _mm_set1_epi8('-')), first);
+    const __m128i sign = _mm_or_si128(_mm_and_si128(_mm_cmpeq_epi8(text, _mm_set1_epi8('+')), first), minus);
+    const __m128i digits = _mm_andnot_si128(sign, _mm_and_si128(_mm_sub_epi8(text, _mm_set1_epi8('0')), behind));
+    // The last byte is a digit, not the sign, and every other one behind the e is a digit too.
+    wrong = _mm_or_si128(_mm_subs_epu8(digits, _mm_set1_epi8(9)), _mm_srli_epi32(sign, 24));
+    __m128i value = _mm_madd_epi16(_mm_maddubs_epi16(digits, _mm_set1_epi32(0x010a6400)), _mm_set1_epi16(1));
+    value = _mm_min_epi32(value, _mm_set1_epi32(kMostExponent));
+    const __m128i plus = _mm_cmpeq_epi32(minus, zero);
+    const __m128i negative = _mm_andnot_si128(plus, ones);
+    _mm_store_si128(reinterpret_cast<__m128i*>(exponent), _mm_sub_epi32(_mm_xor_si128(value, negative), negative));
+  }
+};
+
+// Plain numbers of any length and, if asked, exponents; false bits for rows left over.
+template <bool kExponents>
+struct Varied {
+  Pattern zeros, point, limit;
+  uint32_t exponents = 0;  // rows seen with one
+
+  REWARM_V Varied() {
+    alignas(16) uint8_t zero[16], dot[16], most[16];
+    for (int i = 0; i < 16; ++i) {
+      zero[i] = '0';
+      dot[i] = static_cast<uint8_t>('.' - '0');
+      most[i] = i == 0 ? 0 : 9;  // at most 15 digits: exact in a double
+    }
+    zeros = pattern(zero);
+    point = pattern(dot);
+    limit = pattern(most);
+  }
+
+  // Bit i is set where out[i] is not to be trusted.
+  REWARM_V uint32_t read(Four four, double* out) {
+    uint32_t left = 0;
+    int32_t exponent[4] = {0, 0, 0, 0};
+    if (kExponents) {
+      const Suffixes suffixes(four);
+      for (int i = 0; i < 4; ++i) {
+        four.end[i] -= suffixes.length[i];
+        four.length[i] -= suffixes.length[i];
+        exponent[i] = suffixes.exponent[i];
+        exponents |= suffixes.length[i];
+      }
+      const __m128i good = _mm_cmpeq_epi32(suffixes.wrong, _mm_setzero_si128());
+      left = static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(good))) ^ 15;
+    }
+    for (int i = 0; i < 4; ++i) four.length[i] = four.length[i] <= 16 ? four.length[i] : 0;
+    const Rows digits = (text_of(four) - zeros) & keep_of(four);
+    const Bits points = equal(digits, point);
+    uint32_t at[4];
+    for (uint32_t i = 0; i < 4; ++i) {
+      at[i] = static_cast<uint32_t>(__builtin_ctz(row_bits(points, i) | 0x10000u));
+      // No digit behind the point, or none before it; with no point at all, an empty field.
+      left |= static_cast<uint32_t>((at[i] == 15) | (at[i] + four.length[i] == 16)) << i;
+    }
+    const Rows whole =
+        shuffle(digits, gather(kPoint.without[at[0]], kPoint.without[at[1]], kPoint.without[at[2]], kPoint.without[at[3]]));
+    const __m256d mantissa = FixedPoint::as_doubles(numbers(whole));
+    // Rows 0 and 2 in one register and 1 and 3 in the other unpack into row order.
+    const double* scale[4];
+    for (int i = 0; i < 4; ++i) {
+      const int32_t decimals = at[i] == 16 ? 0 : 15 - static_cast<int32_t>(at[i]);
+      scale[i] = kPower.scale[exponent[i] - decimals + kMostExponent + 15];
+    }
+    const __m256d even = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[0])), _mm_load_pd(scale[2]), 1);
+    const __m256d odd = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[1])), _mm_load_pd(scale[3]), 1);
+    __m256d value = _mm256_div_pd(mantissa, _mm256_unpackhi_pd(even, odd));
+    if (kExponents) {
+      value = _mm256_mul_pd(value, _mm256_unpacklo_pd(even, odd));
+      left |= static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(value, value, _CMP_UNORD_Q)));
+    }
+    _mm256_storeu_pd(out, value);
+    if (__builtin_expect(any_over(whole, limit), 0)) left |= over_rows(whole, limit);
+    return left;
+  }
+};
+
+// Rows that the vectors left over, one by one; true if any had an exponent.
+inline REWARM_OUTLINE bool read_left(const FieldColumn& f, int64_t row, uint32_t left, double* out, OddRows odd) {
+  bool exponent = false;
+  for (; left != 0; left &= left - 1) {
+    const int64_t r = row + __builtin_ctz(left);
+    const char *begin = f.text + f.begin(r), *end = f.text + f.end(r);
+    odd.mark(r, !float_field(begin, end, out + r));
+    exponent = exponent || (begin < end && has_exponent(end, static_cast<uint32_t>(end - begin)));
+  }
+  return exponent;
+}
+
+// Back to one number of decimals, when a whole block had it.
+inline void predict(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint) {
+  int32_t point = 0;  // of the first field that is not empty: its distance from the end
+  for (int64_t r = begin; r < end; ++r) {
+    const char* last = f.text + f.end(r);
+    const int32_t length = f.end(r) - f.begin(r);
+    if (length == 0) continue;
+    if (point == 0)
+      while (point < 16 && last[-++point] != '.') continue;
+    if (point == 16 || point >= length || last[-point] != '.') return;
+  }
+  if (point == 0) return;
+  hint->spelling = Hint::kFixed;
+  hint->decimals = static_cast<uint32_t>(point - 1);
+}
+
+// 64 rows a block: often enough to follow a column that changes its spelling, seldom enough to cost nothing.
+constexpr int64_t kBlock = 64;
+
+// The rows of a group that its prediction missed.
+inline REWARM_OUTLINE void miss_fixed(const FieldColumn& f, int64_t row, double* out, OddRows odd, int* missed) {
+  const Four four(f, row);
+  // The other half of a request is missing in runs: nothing to read, nothing to learn.
+  if ((four.length[0] | four.length[1] | four.length[2] | four.length[3]) == 0) {
+    for (int i = 0; i < 4; ++i) odd.mark(row + i, true);
+    return;
+  }
+  ++*missed;
+  const uint32_t left = Varied<false>().read(four, out + row);
+  if (left != 0) read_left(f, row, left, out, odd);
+}
+
+inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
+  const FixedPoint fixed(hint->decimals);
+  int missed = 0;
+  for_groups<4>(
+      begin, end, f.rows,
+      [&](int64_t r) REWARM_INLINE {
+        if (__builtin_expect(!fixed.read(Four(f, r), out + r), 0)) miss_fixed(f, r, out, odd, &missed);
+      },
+      [&](int64_t r) { read_left(f, r, 1, out, odd); });
+  if (4 * 4 * missed > end - begin) hint->spelling = Hint::kVaried;
+}
+
+template <bool kExponents>
+void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
+  Varied<kExponents> varied;
+  int exponents = 0;
+  for_groups<4>(
+      begin, end, f.rows,
+      [&](int64_t r) REWARM_INLINE {
+        const uint32_t left = varied.read(Four(f, r), out + r);
+        if (__builtin_expect(left != 0, 0)) exponents += read_left(f, r, left, out, odd);
+      },
+      [&](int64_t r) { read_left(f, r, 1, out, odd); });
+  if (kExponents) {
+    if (varied.exponents == 0) hint->spelling = Hint::kVaried;
+  } else if (exponents > 1) {
+    hint->spelling = Hint::kExponent;
+  } else {
+    predict(f, begin, end, hint);
+  }
+}
+
+inline void float64(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd) {
+  OddRows rows{odd};
+  rows.clear(f.rows);
+  for (int64_t begin = 0; begin < f.rows; begin += kBlock) {
+    const int64_t end = begin + kBlock < f.rows ? begin + kBlock : f.rows;
+    if (hint->spelling == Hint::kFixed) {
+      fixed_block(f, begin, end, hint, out, rows);
+    } else if (hint->spelling == Hint::kVaried) {
+      varied_block<false>(f, begin, end, hint, out, rows);
+    } else {
+      varied_block<true>(f, begin, end, hint, out, rows);
+    }
+  }
+}

@@ -1,0 +1,227 @@
+"""Group, count and add up the rows of a table in one pass, exactly: the same rows give the same bits, however they were split.
+
+Sums are whole numbers of 2⁻⁶⁰ and quantiles come from histograms with 64 bins an octave, so that neither depends on files,
+threads, engines or merges. A quantile is within 0.782 % of the value at the 0-based rank floor(q (n − 1)).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewarm._native import core
+from rewarm.errors import InvalidArgument
+from rewarm.trace.aggregate_spec import Spec, checked_quantiles, quantile_name
+
+__all__ = ["Aggregate", "FileRange"]
+
+
+class FileRange(NamedTuple):
+    """A file, or a range of it, whose rows an aggregate holds.
+
+    Attributes:
+        region: None where the path told none.
+        file: Relative path, with ``!member`` behind an archive.
+        begin: First byte.
+        end: Behind the last byte; -1 for a compressed file, which is read whole.
+    """
+
+    region: str | None
+    file: str
+    begin: int
+    end: int
+
+
+class Aggregate:
+    """The groups of an `aggregate`, sorted by their keys with nulls last; immutable.
+
+    As Arrow (``pyarrow.table(a)``, ``polars.DataFrame(a)``, ...) it has the key columns, ``rows``, and for each value column v
+    ``v_count`` (of what is not null), ``v_sum``, ``v_mean``, ``v_min``, ``v_max`` and a column for each quantile, ``v_p50``,
+    ``v_p99_9``. Where a group holds no value of v, ``v_sum`` is 0 and the others are null.
+
+    Aggregates of one question over different files or ranges add up by `merge`, which gives the same bits as one scan of all.
+    """
+
+    __slots__ = ("_core", "_spec")
+
+    def __init__(self, native: Any) -> None:
+        self._core = native
+        self._spec = Spec.from_text(native.text)
+
+    @property
+    def table(self) -> str:
+        """The table that was read: "cold_start", "request" or "minute"."""
+        return self._spec.table
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """The key columns."""
+        return self._spec.by
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The value columns."""
+        return self._spec.values
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that have a column."""
+        return self._spec.quantiles
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What rows had to fulfil and how they were read."""
+        return dict(self._spec.filters)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of groups."""
+        return int(self._core.groups)
+
+    @property
+    def rejected(self) -> int:
+        """How many fields and rows could not be read under ``on_error="null"`` or ``"skip"``."""
+        return int(self._core.rejected)
+
+    @property
+    def files(self) -> list[FileRange]:
+        """What was read, neighbouring ranges of a file joined."""
+        return [FileRange(*entry) for entry in self._core.files]
+
+    def quantile(self, value: str, q: float) -> NDArray[np.float64]:
+        """Another quantile of a value column.
+
+        Args:
+            value: A column of `values`.
+            q: From 0 to 1.
+
+        Returns:
+            One number for each group, in their order; NaN where a group holds no value.
+
+        Raises:
+            InvalidArgument: `value` is none of the value columns, `q` is out of range, or the aggregate was made without
+                quantiles and so kept no histograms.
+        """
+        if value not in self.values:
+            raise InvalidArgument(f"Aggregate.quantile: value: expected one of {', '.join(self.values) or 'none'}, got {value!r}")
+        (checked,) = checked_quantiles(q, self.values)
+        if not self.quantiles:
+            raise InvalidArgument("Aggregate.quantile: no histograms were kept; name at least one quantile when you aggregate")
+        found: NDArray[np.float64] = self._core.quantile(self.values.index(value), checked)
+        return found
+
+    def to_numpy(self) -> dict[str, NDArray[Any]]:
+        """The columns by name; whole numbers with nulls become float64 with NaN, text becomes object."""
+        found: dict[str, NDArray[Any]] = {}
+        for name, column, nulls, words in self._core.columns(self._spec.suffixes, _threads()):
+            if words is not None:
+                text = np.array([*words, None], dtype=object)
+                found[name] = text[column if nulls is None else np.where(nulls, len(words), column)]
+            elif nulls is not None:
+                found[name] = np.where(nulls, np.nan, column.astype(np.float64))
+            else:
+                found[name] = column
+        return found
+
+    def merge(self, *others: Aggregate) -> Aggregate:
+        """This aggregate and others as one: what one scan of all their files gives, bit for bit.
+
+        Raises:
+            InvalidArgument: Another is the answer to another question, or holds a range of a file that is in here already: its
+                rows would count twice.
+        """
+        for other in others:
+            if not isinstance(other, Aggregate):
+                raise InvalidArgument(f"Aggregate.merge: expected aggregates, got {type(other).__name__}")
+            if other._spec != self._spec:
+                raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {_difference(self._spec, other._spec)}")
+        return Aggregate(core.TraceAggregate.merge([self._core, *(other._core for other in others)], _threads()))
+
+    def to_bytes(self) -> bytes:
+        """All of it, histograms included; equal aggregates give equal bytes on every machine."""
+        data: bytes = self._core.to_bytes()
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Aggregate:
+        """What `to_bytes` wrote.
+
+        Raises:
+            InvalidArgument: The bytes are cut off, damaged, of another version, or no aggregate.
+        """
+        return cls(core.TraceAggregate.from_bytes(bytes(data)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_bytes` to a file, under another name until all of it is on disk."""
+        target = os.fspath(path)
+        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target) or ".")
+        try:
+            with open(handle, "wb") as out:
+                out.write(self.to_bytes())
+                out.flush()
+                os.fsync(out.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Aggregate:
+        """What `save` wrote.
+
+        Raises:
+            InvalidArgument: As `from_bytes`, with the file's name.
+        """
+        with open(path, "rb") as opened:
+            data = opened.read()
+        try:
+            return cls.from_bytes(data)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{os.fspath(path)}: {error}") from error
+
+    def __arrow_c_schema__(self) -> object:
+        """The Arrow schema, as a PyCapsule."""
+        return self._core.arrow_schema(self._spec.suffixes)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """One record batch of all groups, as a PyCapsule; may be asked for again. No other schema is given than ours."""
+        return self._core.arrow_stream(self._spec.suffixes, _threads())
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Aggregate], tuple[bytes]]:
+        return Aggregate.from_bytes, (self.to_bytes(),)
+
+    def __repr__(self) -> str:
+        quantiles = f", {', '.join(map(quantile_name, self.quantiles))}" if self.quantiles else ""
+        return (
+            f"Aggregate({self.num_rows} group{'s' * (self.num_rows != 1)} of {self.table} by ({', '.join(self.by)}); "
+            f"values ({', '.join(self.values)}){quantiles}; {len(self.files)} file{'s' * (len(self.files) != 1)}, "
+            f"{self.rejected} rejected)"
+        )
+
+
+def _difference(a: Spec, b: Spec) -> str:
+    for name in ("table", "by", "values", "quantiles"):
+        if getattr(a, name) != getattr(b, name):
+            return f"{name} {getattr(a, name)!r} and {getattr(b, name)!r}"
+    mine, theirs = dict(a.filters), dict(b.filters)
+    name = next(name for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name))
+    return f"{name} {mine.get(name)!r} and {theirs.get(name)!r}"
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,4 +1,4 @@
-"""A stand-in for the Huawei Public Cloud Trace 2025: the same folders, spellings, counts and distributions, made from a seed."""
+"""A stand-in for the Huawei Public Cloud Trace 2025: its folders, spellings, counts and distributions, made from a seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from rewarm.trace.synthetic_files import (
     write_file,
     written,
 )
-from rewarm.trace.synthetic_functions import POOLS, RUNTIMES, functions_of, stream
+from rewarm.trace.synthetic_functions import functions_of
+from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, stream
 from rewarm.trace.synthetic_minute import MinuteTables
 from rewarm.trace.synthetic_regions import CPU_REQUEST, DAYS, REGION_TABLE, REGIONS
 from rewarm.trace.synthetic_request import REQUEST_DAY, Requests
@@ -41,12 +42,17 @@ _ROOT = "datasets/cold_start_dataset"
 _TABLES = ("cold_start", "request", "runtime", "minute")
 _MISSING_DAYS = (5, 17)
 _HOLE_DAY, _HOLE_HOURS = 2, (3, 7)
+#: Cold starts of a region: each has a serial of ten digits from 64-bit arithmetic.
+_MOST_ROWS = 2_000_000_000
 #: Bytes of a row, for the check of free space: plain text of region 2.
 _COLD_START_BYTES, _REQUEST_BYTES = 175, 270
 #: Request parts as Spark leaves them: 200 of them where there is enough to fill them.
 _PARTS, _PART_ROWS = 200, 20_000
 
-_COLD_START_COLUMNS = ["day", "time", "clusterName", "funcName", "userID", "requestID", "totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost", "podID"]
+_COLD_START_COLUMNS = (
+    "day", "time", "clusterName", "funcName", "userID", "requestID", "totalCost_cold_start", "podAllocationCost",
+    "deployCodeCost", "deployDependencyCost", "schedulingCost", "podID",
+)  # fmt: skip
 
 
 def generate(
@@ -63,19 +69,21 @@ def generate(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Writes a calibrated stand-in of the release below `out`, in its layout (``datasets/cold_start_dataset/...``) and spelling.
+    """Writes a calibrated stand-in of the release below `out`, in its layout (datasets/cold_start_dataset/...) and spelling.
 
-    Calibrated to published numbers (Joosen et al., EuroSys 2025, its figures, and the authors' notebooks): cold starts per day and
-    hour, functions, users, runtimes and triggers of region 2, how long the components of a cold start take. It is made up all the
-    same: a marker file says so, and reports repeat it. The bytes depend on the arguments and on the versions of rewarm and numpy
-    (and, in the last digit of a rare value, on the processor, because numpy's exp does), but not on `threads` nor on which other
-    regions, tables or days are asked for. Every file appears under its name only when it is whole.
+    Calibrated to published numbers (Joosen et al., EuroSys 2025, its figures, and the authors' notebooks): cold starts per
+    day and hour, functions, users, runtimes and triggers of region 2, how long the components of a cold start take. It is
+    made up all the same: a marker file says so, and reports repeat it. The bytes depend on the arguments and on the
+    versions of rewarm and numpy (and, in the last digit of a rare value, on the processor, because numpy's exp does), but
+    not on `threads` nor on which other regions, tables or days are asked for. Every file appears under its name only when
+    it is whole.
 
     Args:
         out: Folder to write to; made if missing.
         region: "R1" to "R5", one or several. The runtime table is only published for R2.
-        scale: Multiplies the numbers of events; the functions stay. At 1, region 2 has 2,072,823 cold starts, and the request table
-            (day 30 only) as many rows as the release or as the load of that day: hundreds of millions in R1, R2 and R4.
+        scale: Multiplies the numbers of events; the functions stay. At 1, region 2 has 2,072,823 cold starts, and the
+            request table (day 30 only) as many rows as the release or as the load of that day: hundreds of millions in
+            R1, R2 and R4.
         rows: Cold starts of each region over the written days; replaces `scale`, which then follows from it for each region.
         days: Days 0 to days - 1 are written, 1 to 31.
         seed: Of the random numbers.
@@ -112,6 +120,10 @@ def generate(
     for name in chosen:
         factor = scale if rows is None else rows / float(published_day_counts(name)[:days].sum())
         cold = ColdStarts(name, seed, factor)
+        if cold.rows > _MOST_ROWS:
+            raise InvalidArgument(
+                f"generate: expected at most {_MOST_ROWS:,} cold starts in the 31 days of a region, got {cold.rows:,} for {name}"
+            )
         if "cold_start" in wanted:
             plan += _plan_cold_start(cold, days, odd)
         if "request" in wanted and days > REQUEST_DAY:
@@ -303,7 +315,7 @@ def _jobs(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> list[tu
 
 def _check_room(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> None:
     """Refuses before anything is written: at scale 1 a day of requests is larger than most disks."""
-    need = sum(planned.bytes for planned in plan)
+    need = sum(planned.size for planned in plan)
     if odd & {"zip", "gzip", "zstd"}:
         need //= 3
     place = folder
@@ -312,8 +324,8 @@ def _check_room(folder: Path, plan: list[PlannedFile], odd: frozenset[str]) -> N
     free = shutil.disk_usage(place).free
     if need > free:
         raise InvalidArgument(
-            f"generate: about {need / 1e9:.1f} GB are needed and {folder} has {free / 1e9:.1f} GB free: take a smaller scale, fewer "
-            'regions, or leave tables out (tables=("cold_start", "runtime"))'
+            f"generate: about {need / 1e9:.1f} GB are needed and {folder} has {free / 1e9:.1f} GB free: take a smaller "
+            'scale, fewer regions, or leave tables out (tables=("cold_start", "runtime"))'
         )
 
 

@@ -1,4 +1,4 @@
-"""Cold starts day by day: who starts when, and how long the components take. A block of rows is made from its own random stream."""
+"""Cold starts day by day: who starts when, and how long it takes. Every block of rows has a random stream of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewarm.trace.synthetic_functions import POOLS, RUNTIMES, Floats, Functions, Ints, classes_of, functions_of, score, stream
+from rewarm.trace.synthetic_classes import Curves, classes_of
+from rewarm.trace.synthetic_functions import functions_of
+from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import (
     CLUSTER_SHARES,
-    CURVE_AT,
     DAY_SECONDS,
     GROUP_SWING,
     HOLE_DAY,
@@ -22,10 +23,8 @@ from rewarm.trace.synthetic_regions import (
     PODS_BY_HOUR,
     REGION_TABLE,
     RUNTIME_COLD_STARTS,
-    STAGES,
     TOTAL_AT,
     TRIGGER_GROUPS,
-    Components,
 )
 
 #: Rows made and formatted at a time: bounds the memory of a worker, whatever the scale.
@@ -73,7 +72,7 @@ class ColdStarts:
         base = np.concatenate([[0], np.cumsum(published_day_counts(region))])
         self._first = np.rint(base * scale).astype(np.int64)
         self._label, self._components = classes_of(region, self.functions)
-        self._curves = [_Curves(region, c) for c in self._components]
+        self._curves = [Curves(region, c) for c in self._components]
         pods = int(self._first[-1]) + EARLIER_PODS
         self._pods = pods
         step = int(pods * 0.6180339887) | 1
@@ -93,7 +92,7 @@ class ColdStarts:
 
     def serial(self, nth: Ints) -> Ints:
         """The pod serial of the nth cold start of the 31 days, or of an earlier pod from `rows` on: a permutation."""
-        # Past 2^63 / pods the product would overflow; python's own integers are not needed below 3e9 pods.
+        # The product stays below 2^63 up to 3e9 pods.
         return (nth % self._pods * self._step + self._offset) % self._pods
 
     def events(self, day: int) -> tuple[Ints, Ints, Floats]:
@@ -116,7 +115,7 @@ class ColdStarts:
         function, second = self.functions.runs(day)
         copies = np.full(len(function), int(self.scale)) + (rng.random(len(function)) < self.scale - int(self.scale))
         function, second = np.repeat(function, copies), np.repeat(second, copies)
-        delay = np.minimum(np.exp(np.log(60.0) + 1.2 * rng.standard_normal(len(function))), 5_000.0)
+        delay = np.minimum(np.exp(np.log(500.0) + 1.5 * rng.standard_normal(len(function))), 20_000.0)
         time_ms = np.minimum(second * 1000 + delay.astype(np.int64), DAY_SECONDS * 1000 - 1)
         if self._has_hole(day):
             keep = time_ms // 3_600_000 >= len(HOLE_HOURS)
@@ -143,11 +142,11 @@ class ColdStarts:
 
     def _other_times(self, n: int, minutes: Floats, rng: np.random.Generator) -> Ints:
         """A renewal process with the region's gaps, in the time that the day's load defines."""
-        gaps = np.exp(np.interp(rng.standard_normal(n + 1), _gap_scores(), np.log(_gap_knots(self.region))))
+        gaps = np.exp(np.interp(rng.standard_normal(n + 1), _gap_scores(), np.log(self.table.other_gaps)))
         clock = np.cumsum(gaps)
         passed = np.concatenate([[0.0], np.cumsum(minutes)])
         at = np.interp(clock[:-1] / clock[-1] * passed[-1], passed, np.arange(len(passed)))
-        return np.minimum((at * 60_000.0).astype(np.int64), DAY_SECONDS * 1000 - 1)
+        return np.asarray(np.minimum((at * 60_000.0).astype(np.int64), DAY_SECONDS * 1000 - 1))
 
     def _other_functions(self, day: int, n: int, timed: Ints, rng: np.random.Generator) -> Ints:
         """Functions of the rows that are no timer's, in the order of their times: bursts of one function stand together."""
@@ -157,7 +156,7 @@ class ColdStarts:
         counts = np.zeros(len(weights), np.int64)
         if self.table.classes is None:
             for r, rows in enumerate(self._runtime_rows(day, n, timed).tolist()):
-                members = np.flatnonzero((self._label == r) & (weights > 0))
+                members = np.flatnonzero((self.functions.runtime == r) & (weights > 0))
                 counts[members] = rng.multinomial(rows, weights[members] / weights[members].sum())
         else:
             counts = rng.multinomial(n, weights / weights.sum())
@@ -185,7 +184,7 @@ class ColdStarts:
         for i in np.argsort(-rows, kind="stable"):  # at small scales a timer may exceed its runtime's share
             rows[i] -= min(rows[i], max(0, rows.sum() - n))
         rows[np.argmax(totals)] += n - rows.sum()
-        return rows
+        return np.asarray(rows)
 
     def blocks(self, day: int) -> Iterator[ColdStartBlock]:
         """The rows of one day in order, at most `BLOCK_ROWS` at a time."""
@@ -206,10 +205,10 @@ class ColdStarts:
         label = self._label[function]
         noise = rng.standard_normal((4, n))
         loading = self.table.congestion
-        for c, curves in enumerate(self._curves):
-            rows = np.flatnonzero(label == c)
-            if len(rows) == 0:
-                continue
+        order = np.argsort(label, kind="stable")
+        edges = np.searchsorted(label[order], np.arange(len(self._curves) + 1))
+        for c in np.flatnonzero(np.diff(edges)).tolist():
+            curves, rows = self._curves[c], order[edges[c] : edges[c + 1]]
             z = curves.mix @ noise[:, rows]
             for k, weight in enumerate(loading):
                 if weight:
@@ -252,11 +251,6 @@ def published_day_counts(region: str) -> Ints:
     return counts
 
 
-def functions_with_cold_starts(functions: Functions) -> NDArray[np.bool_]:
-    """Whether a function may have cold starts at all."""
-    return np.asarray((functions.cold_starts > 0) | (functions.period > 0))
-
-
 def _minute_load(rng: np.random.Generator) -> Floats:
     """A standard normal AR(1) over the day's minutes, shared by the number of cold starts and how long they take."""
     noise = rng.standard_normal(1440)
@@ -273,81 +267,10 @@ def _gap_scores() -> list[float]:
     return [-4.5, *(score(p) for p in TOTAL_AT), 4.5]
 
 
-def _gap_knots(region: str) -> Floats:
-    gaps = REGION_TABLE[region].gaps
-    return np.array([gaps[0] / 10, *gaps, gaps[-1] * 4])
-
-
 def _shared_out(weights: Floats, total: int) -> Ints:
     """Whole numbers in proportion to the weights, with an exact sum."""
     exact = weights * (total / weights.sum())
     whole = np.floor(exact + 1e-9).astype(np.int64)
     rest = total - int(whole.sum())
     whole[np.argsort(whole - exact, kind="stable")[:rest]] += 1
-    return whole
-
-
-class _Curves:
-    """The components' inverse distributions over normal scores, and how the scores mix."""
-
-    def __init__(self, region: str, components: Components) -> None:
-        self._alloc = _stage_knots(region, components.stages)
-        self._code = _curve_knots(components.code, 4e-4)
-        self._dependency = _curve_knots(components.dependency, 1e-3)
-        self._scheduling = _curve_knots(components.scheduling, 0.02)
-        alloc_scheduling, code_scheduling, dependency_scheduling, alloc_code, code_dependency = components.coupling
-        self.mix = np.linalg.cholesky(
-            np.array(
-                [
-                    [1.0, alloc_code, 0.0, alloc_scheduling],
-                    [alloc_code, 1.0, code_dependency, code_scheduling],
-                    [0.0, code_dependency, 1.0, dependency_scheduling],
-                    [alloc_scheduling, code_scheduling, dependency_scheduling, 1.0],
-                ]
-            )
-        )
-
-    def alloc(self, z: Floats) -> Floats:
-        return np.exp(np.interp(z, *self._alloc))
-
-    def code(self, z: Floats) -> Floats:
-        return np.exp(np.interp(z, *self._code))
-
-    def dependency(self, z: Floats) -> Floats:
-        return np.exp(np.interp(z, *self._dependency))
-
-    def scheduling(self, z: Floats) -> Floats:
-        return np.exp(np.interp(z, *self._scheduling))
-
-
-def _curve_knots(seconds: tuple[float, ...], floor: float) -> tuple[Floats, Floats]:
-    """Knots of a curve given at `CURVE_AT`; the first and last slope go on beyond it, up to a factor of three."""
-    at = [score(p) for p in CURVE_AT]
-    logs = list(np.log(seconds))
-    first = (logs[1] - logs[0]) / (at[1] - at[0])
-    last = (logs[-1] - logs[-2]) / (at[-1] - at[-2])
-    low = max(logs[0] - first * (at[0] + 3.0), min(math.log(floor), logs[0]))
-    high = min(logs[-1] + last * (4.0 - at[-1]), logs[-1] + math.log(3.0))
-    return np.array([-3.0, *at, 4.0]), np.array([low, *logs, high])
-
-
-def _stage_knots(region: str, masses: tuple[float, float, float]) -> tuple[Floats, Floats]:
-    """Knots of the pod search: uniform within a stage, a step between two."""
-    *stages, longest = STAGES[region]
-    at: list[float] = []
-    logs: list[float] = []
-    bounds = (0.0, *masses, 1.0)
-    for (low, high), begin, end in zip(stages, bounds[:-1], bounds[1:], strict=True):
-        if end - begin < 1e-6:
-            continue
-        for part in (0.001, 0.25, 0.5, 0.75, 0.98):
-            at.append(score(begin + part * (end - begin)))
-            logs.append(math.log(low + part * (high - low)))
-        at.append(score(min(begin + 0.999999 * (end - begin), 0.999999)))
-        logs.append(math.log(longest if end == 1.0 else high))
-    return np.array(at), np.array(logs)
-
-
-def pool_names() -> list[str]:
-    """The words behind pool codes."""
-    return list(POOLS)
+    return np.asarray(whole)

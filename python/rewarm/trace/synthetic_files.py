@@ -111,7 +111,7 @@ class Style:
         """Lines of n rows, the first of which is row `first` of its file."""
         if "column_order" in self.oddities:
             columns = sorted(columns, key=lambda column: column[0])
-        made: bytes = core.format_rows(
+        return core.format_rows(
             [column for _, column in columns],
             n,
             quoted="quoted" in self.oddities,
@@ -119,7 +119,6 @@ class Style:
             first_index=first if "index_column" in self.oddities else -1,
             missing="NaN" if "nan" in self.oddities else "",
         )
-        return made
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,13 @@ class PlannedFile:
     Attributes:
         path: Relative to the output folder, without a compression's suffix.
         rows: Expected, for progress.
-        bytes: Expected, for the check of free space.
+        size: Bytes expected, for the check of free space.
         chunks: Makes its bytes and, beside each piece, the rows in it.
     """
 
     path: str
     rows: int
-    bytes: int
+    size: int
     chunks: Callable[[], Iterator[tuple[bytes, int]]]
 
 
@@ -207,6 +206,6 @@ def write_archive(
         for name, planned in members:
             info = zipfile.ZipInfo(name)
             info.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(info, "w", force_zip64=planned.bytes > 1 << 30) as member:
+            with archive.open(info, "w", force_zip64=planned.size > 1 << 30) as member:
                 for piece in _text(planned, oddities, told):
                     member.write(piece)

@@ -14,7 +14,7 @@ import numpy as np
 from rewarm._native import core
 from rewarm.trace.synthetic_cold_start import ColdStarts
 from rewarm.trace.synthetic_files import Style
-from rewarm.trace.synthetic_functions import Floats, Ints, stream
+from rewarm.trace.synthetic_loads import Floats, Ints, stream
 from rewarm.trace.synthetic_regions import (
     DAY_SECONDS,
     DAYS,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rewarm.trace.synthetic_cold_start import BLOCK_ROWS, EARLIER_PODS, ColdStarts
 from rewarm.trace.synthetic_files import Style, TextColumn
-from rewarm.trace.synthetic_functions import POOLS, RUNTIMES, Floats, Functions, Ints, score, stream
+from rewarm.trace.synthetic_functions import Functions
+from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import CLUSTER_SHARES, DAY_SECONDS, REGION_TABLE, UTILITY
 
 REQUEST_DAY = 30
@@ -115,8 +116,8 @@ class Requests:
         count = np.where(several, 2 + (seconds / gap).astype(np.int64), 1)
         pod = np.repeat(np.arange(pods), count)
         nth = np.arange(len(pod)) - np.repeat(np.cumsum(count) - count, count)
-        # The first request starts the lifetime and the last completion ends it; the others stand evenly between, shaken a little.
-        part = seconds / count
+        # The first request starts the lifetime and the last completion ends it; the others stand evenly between, shaken.
+        part = seconds / np.maximum(count - 1, 1)
         execution = self._costs.execution[function[pod]] * np.exp(0.5 * rng.standard_normal(len(pod)))
         execution = np.where(several[pod], np.minimum(execution, 0.8 * part[pod]), seconds[pod])
         execution = np.maximum(execution, 300e-6)
@@ -153,7 +154,7 @@ class Requests:
             at, logs = [-4.0, *at, 4.0], [logs[0] - slope * (at[0] + 4.0), *logs, logs[-1] + slope * (4.0 - at[-1])]
             mine = runtime == r
             ratio[mine] = np.exp(np.interp(z[mine], at, logs))
-        return np.asarray(np.minimum(ratio, _LONGEST_RATIO) * total_us * 1e-6)
+        return np.asarray(np.minimum(np.minimum(ratio, _LONGEST_RATIO) * total_us * 1e-6, DAY_SECONDS))
 
     def _others(self, when: float) -> int:
         """Requests of running pods up to a fraction of the day."""

@@ -1,12 +1,19 @@
 // The two stages of reading text, find and interpret, as one table of functions for each instruction set. All sets give the
 // same output. (simdjson's two stages over the regular grid of a CSV without quotes.)
+//
+// Measured on one core of a Zen 3 with gcc 12, request table of 218 bytes a row, text in cache: find 8.8 GB/s (portable 1.2);
+// a field of the same number of decimals in all rows 2.5 ns, plain numbers of any length 4.6, with exponents 7.5 (portable 14,
+// the law of number.h 24); an integer 1.7 (8), 64 hex digits 3.7 (71), a podID 1.6 (6). Both stages, all 18 columns: 2.9 GB/s,
+// 1.9 with repr's exponents, 0.47 portable.
 #pragma once
 
 #include <cstdint>
 
 namespace rewarm::trace {
 
-// Delimiters fit uint16_t: a sub-block of text is at most this long, cut at a line's end.
+// Delimiters fit uint16_t: a sub-block of text is at most this long, cut at a line's end. Text, delimiters and the column in
+// work should stay in the first two caches; shorter ones pay more calls (Zen 3, request table, both stages: 32 KiB and 24 KiB
+// alike, 12 KiB 15 % slower, 8 KiB 30 %).
 constexpr uint32_t kSubBlock = 32768;
 
 struct Found {
@@ -19,16 +26,17 @@ struct Found {
 // One column of a regular grid: field `column` of row r lies in text[begin(r), end(r)).
 struct FieldColumn {
   const char* text;      // kSlack readable bytes before and after
-  const uint16_t* ends;  // delimiter positions; ends[-1] stands for the delimiter before the first field (wraps to 0xffff)
+  const uint16_t* ends;  // delimiter positions; ends[-1] stands for the delimiter before the first field: 0xffff
   int64_t rows;
   int32_t stride;  // columns of the file
   int32_t column;  // which one
   int32_t trim;    // bytes to leave out before the delimiter: 1 for the last column of CRLF lines, where the caller knows that
                    // they are '\r'
 
-  // Inlined always: a copy compiled for one instruction set must not stand for all.
+  // Inlined always: a copy compiled for one instruction set must not stand for all. Positions are below 2^15, so the delimiter
+  // before the first field reads as -1.
   __attribute__((always_inline)) int32_t begin(int64_t row) const {
-    return static_cast<uint16_t>(ends[row * stride + column - 1] + 1);
+    return static_cast<int16_t>(ends[row * stride + column - 1]) + 1;
   }
   __attribute__((always_inline)) int32_t end(int64_t row) const { return ends[row * stride + column] - trim; }
 };

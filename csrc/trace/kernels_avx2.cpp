@@ -15,42 +15,57 @@ REWARM_V uint32_t bits_of(__m256i bytes) { return static_cast<uint32_t>(_mm256_m
 
 struct Scan {
   __m256i quotes = _mm256_setzero_si256(), carriages = _mm256_setzero_si256();
-  uint32_t delimiters = 0, lines = 0;
+  __m256i some_lines = _mm256_setzero_si256(), lines = _mm256_setzero_si256();
+  uint32_t delimiters = 0;
 
   REWARM_V void read(__m256i low, __m256i high, uint32_t position, uint16_t* ends) {
     const __m256i comma = _mm256_set1_epi8(','), line = _mm256_set1_epi8('\n');
     const __m256i quote = _mm256_set1_epi8('"'), carriage = _mm256_set1_epi8('\r');
-    const uint64_t at_line =
-        (bits_of(_mm256_cmpeq_epi8(low, line)) | static_cast<uint64_t>(bits_of(_mm256_cmpeq_epi8(high, line))) << 32);
-    const uint64_t at_comma =
-        bits_of(_mm256_cmpeq_epi8(low, comma)) | static_cast<uint64_t>(bits_of(_mm256_cmpeq_epi8(high, comma))) << 32;
+    const __m256i low_line = _mm256_cmpeq_epi8(low, line), high_line = _mm256_cmpeq_epi8(high, line);
+    some_lines = _mm256_sub_epi8(some_lines, _mm256_add_epi8(low_line, high_line));
     quotes = _mm256_or_si256(quotes, _mm256_or_si256(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote)));
     carriages =
         _mm256_or_si256(carriages, _mm256_or_si256(_mm256_cmpeq_epi8(low, carriage), _mm256_cmpeq_epi8(high, carriage)));
-    lines += static_cast<uint32_t>(__builtin_popcountll(at_line));
-    uint64_t at = at_comma | at_line;
+    uint64_t at = bits_of(_mm256_or_si256(_mm256_cmpeq_epi8(low, comma), low_line)) |
+                  static_cast<uint64_t>(bits_of(_mm256_or_si256(_mm256_cmpeq_epi8(high, comma), high_line))) << 32;
     uint16_t* out = ends + delimiters;
     const uint32_t count = static_cast<uint32_t>(__builtin_popcountll(at));
     delimiters += count;
-    // Eight without asking: of a request's 64 bytes about six are delimiters. A bit that is not there writes what is
-    // overwritten.
-    for (int i = 0; i < 8; ++i, at = _blsr_u64(at)) out[i] = static_cast<uint16_t>(position + _tzcnt_u64(at));
-    if (__builtin_expect(count > 8, 0))
-      for (int i = 8; at != 0; ++i, at = _blsr_u64(at)) out[i] = static_cast<uint16_t>(position + _tzcnt_u64(at));
+    // kAlways without asking: of a request's 64 bytes five are delimiters, seldom ten. What is written too much is overwritten.
+    for (int i = 0; i < kAlways; ++i, at = _blsr_u64(at)) out[i] = static_cast<uint16_t>(position + _tzcnt_u64(at));
+    if (__builtin_expect(count > kAlways, 0))
+      for (int i = kAlways; at != 0; ++i, at = _blsr_u64(at)) out[i] = static_cast<uint16_t>(position + _tzcnt_u64(at));
+  }
+  static constexpr int kAlways = 8;
+
+  // Counters are bytes: at most two a turn.
+  static constexpr uint32_t kTurns = 127;
+  REWARM_V void sum_lines() {
+    lines = _mm256_add_epi64(lines, _mm256_sad_epu8(some_lines, _mm256_setzero_si256()));
+    some_lines = _mm256_setzero_si256();
+  }
+  REWARM_V uint32_t total_lines() const {
+    const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(lines), _mm256_extracti128_si256(lines, 1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 2));
   }
 };
 
 Found find(const char* text, uint32_t n, uint16_t* ends) {
   Scan scan;
   uint32_t i = 0;
-  for (; i + 64 <= n; i += 64) scan.read(load(text + i), load(text + i + 32), i, ends);
+  while (i + 64 <= n) {
+    const uint32_t stop = n - i < 64 * Scan::kTurns ? n : i + 64 * Scan::kTurns;
+    for (; i + 64 <= stop; i += 64) scan.read(load(text + i), load(text + i + 32), i, ends);
+    scan.sum_lines();
+  }
   if (i < n) {
     // What lies past the end is no part of this block, whatever it is.
     alignas(32) char last[64] = {};
     for (uint32_t j = 0; i + j < n; ++j) last[j] = text[i + j];
     scan.read(load(last), load(last + 32), i, ends);
+    scan.sum_lines();
   }
-  return {scan.delimiters, scan.lines, bits_of(scan.quotes) != 0, bits_of(scan.carriages) != 0};
+  return {scan.delimiters, scan.total_lines(), bits_of(scan.quotes) != 0, bits_of(scan.carriages) != 0};
 }
 
 bool is_grid(const char* text, const uint16_t* ends, int64_t rows, int32_t columns) {
@@ -80,6 +95,7 @@ REWARM_V Pattern pattern(const uint8_t* p) {
   return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
 REWARM_V Rows operator-(Rows t, Pattern p) { return {_mm256_sub_epi8(t.even, p.x), _mm256_sub_epi8(t.odd, p.x)}; }
+REWARM_V Rows operator+(Rows t, Pattern p) { return {_mm256_add_epi8(t.even, p.x), _mm256_add_epi8(t.odd, p.x)}; }
 REWARM_V Rows operator&(Rows t, Rows u) { return {_mm256_and_si256(t.even, u.even), _mm256_and_si256(t.odd, u.odd)}; }
 REWARM_V Rows operator&(Rows t, Pattern p) { return {_mm256_and_si256(t.even, p.x), _mm256_and_si256(t.odd, p.x)}; }
 REWARM_V Rows shuffle(Rows t, Pattern p) { return {_mm256_shuffle_epi8(t.even, p.x), _mm256_shuffle_epi8(t.odd, p.x)}; }
@@ -87,18 +103,18 @@ REWARM_V Rows shuffle(Rows t, Rows u) { return {_mm256_shuffle_epi8(t.even, u.ev
 REWARM_V Bits equal(Rows t, Pattern p) {
   return {bits_of(_mm256_cmpeq_epi8(t.even, p.x)), bits_of(_mm256_cmpeq_epi8(t.odd, p.x))};
 }
-REWARM_V uint32_t row_bits(Bits bits, uint32_t row) { return ((row & 1 ? bits.odd : bits.even) >> 8 * (row & 2)) & 0xffff; }
-REWARM_V Rows over(Rows t, Pattern limit) { return {_mm256_subs_epu8(t.even, limit.x), _mm256_subs_epu8(t.odd, limit.x)}; }
-REWARM_V bool any_over(Rows t, Pattern limit) {
-  const Rows more = over(t, limit);
-  const __m256i any = _mm256_or_si256(more.even, more.odd);
-  return _mm256_testz_si256(any, any) == 0;
+// Bytes behind the first that is set, in each row; the last byte counts as set.
+REWARM_V void bytes_behind_first(Bits bits, uint32_t* behind) {
+  const uint32_t even = bits.even | 0x80008000u, odd = bits.odd | 0x80008000u;
+  behind[0] = 15 ^ _tzcnt_u32(even);
+  behind[1] = 15 ^ _tzcnt_u32(odd);
+  behind[2] = 15 ^ _tzcnt_u32(even >> 16);
+  behind[3] = 15 ^ _tzcnt_u32(odd >> 16);
 }
-REWARM_V uint32_t over_rows(Rows t, Pattern limit) {
-  const Bits fine = equal(over(t, limit), Pattern{_mm256_setzero_si256()});
-  uint32_t rows = 0;
-  for (uint32_t i = 0; i < 4; ++i) rows |= static_cast<uint32_t>(row_bits(fine, i) != 0xffff) << i;
-  return rows;
+REWARM_V bool any_in_byte_14(Bits bits) { return ((bits.even | bits.odd) & 0x40004000u) != 0; }
+REWARM_V bool any_over(Rows t, Pattern limit) {
+  const __m256i any = _mm256_or_si256(_mm256_subs_epu8(t.even, limit.x), _mm256_subs_epu8(t.odd, limit.x));
+  return _mm256_testz_si256(any, any) == 0;
 }
 
 REWARM_V __m256i pairs(__m256i digits) { return _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x010a)); }

@@ -86,20 +86,19 @@ REWARM_V Pattern pattern(const uint8_t* p) {
   return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
 REWARM_V Rows operator-(Rows t, Pattern p) { return {_mm512_sub_epi8(t.x, p.x)}; }
+REWARM_V Rows operator+(Rows t, Pattern p) { return {_mm512_add_epi8(t.x, p.x)}; }
 REWARM_V Rows operator&(Rows t, Rows u) { return {_mm512_and_si512(t.x, u.x)}; }
 REWARM_V Rows operator&(Rows t, Pattern p) { return {_mm512_and_si512(t.x, p.x)}; }
 REWARM_V Rows shuffle(Rows t, Pattern p) { return {_mm512_shuffle_epi8(t.x, p.x)}; }
 REWARM_V Rows shuffle(Rows t, Rows u) { return {_mm512_shuffle_epi8(t.x, u.x)}; }
 REWARM_V Bits equal(Rows t, Pattern p) { return _mm512_cmpeq_epi8_mask(t.x, p.x); }
-REWARM_V uint32_t row_bits(Bits bits, uint32_t row) { return static_cast<uint32_t>(bits >> 16 * row) & 0xffff; }
-REWARM_V Bits over(Rows t, Pattern limit) { return _mm512_cmpgt_epu8_mask(t.x, limit.x); }
-REWARM_V bool any_over(Rows t, Pattern limit) { return over(t, limit) != 0; }
-REWARM_V uint32_t over_rows(Rows t, Pattern limit) {
-  const Bits bits = over(t, limit);
-  uint32_t rows = 0;
-  for (uint32_t i = 0; i < 4; ++i) rows |= static_cast<uint32_t>(row_bits(bits, i) != 0) << i;
-  return rows;
+// Bytes behind the first that is set, in each row; the last byte counts as set.
+REWARM_V void bytes_behind_first(Bits bits, uint32_t* behind) {
+  bits |= 0x8000800080008000u;
+  for (int i = 0; i < 4; ++i) behind[i] = 15 ^ static_cast<uint32_t>(__builtin_ctzll(bits >> 16 * i));
 }
+REWARM_V bool any_in_byte_14(Bits bits) { return (bits & 0x4000400040004000u) != 0; }
+REWARM_V bool any_over(Rows t, Pattern limit) { return _mm512_cmpgt_epu8_mask(t.x, limit.x) != 0; }
 
 // Eight digits to a number of 32 bits, in the order of the text.
 REWARM_V __m256i eights(__m512i digits) {

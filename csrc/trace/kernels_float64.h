@@ -2,10 +2,14 @@
 
 // By the byte in which the point stands; 16 = no point.
 struct PointTable {
-  alignas(64) uint8_t without[17][16];  // shuffle that drops the point, a zero coming in from the left
-  constexpr PointTable() : without() {
+  alignas(16) uint8_t zeros[17][16];    // '0', and the point itself
+  alignas(16) uint8_t limit[17][16];    // of what remains: 9, and 0 for the point
+  alignas(16) uint8_t without[17][16];  // shuffle that drops the point, a zero coming in from the left
+  constexpr PointTable() : zeros(), limit(), without() {
     for (int point = 0; point <= 16; ++point)
       for (int i = 0; i < 16; ++i) {
+        zeros[point][i] = i == point ? '.' : '0';
+        limit[point][i] = i == point ? 0 : 9;
         const int from = point < 16 && i <= point ? i - 1 : i;
         without[point][i] = static_cast<uint8_t>(from < 0 ? 0x80 : from);
       }
@@ -37,21 +41,14 @@ REWARM_V bool has_exponent(const char* end, uint32_t length) {
 
 // Numbers that all have `decimals` digits behind the point, 0 = none has a point.
 struct FixedPoint {
-  Pattern zeros;    // '0', and the point itself
-  Pattern limit;    // 9, and 0 for the point
-  Pattern without;  //
+  Pattern zeros, limit, without;
   uint32_t shortest, range;
   __m256d scale;
 
   REWARM_V explicit FixedPoint(uint32_t decimals) {
     const uint32_t point = decimals == 0 ? 16 : 15 - decimals;
-    alignas(16) uint8_t zero[16], most[16];
-    for (uint32_t i = 0; i < 16; ++i) {
-      zero[i] = i == point ? '.' : '0';
-      most[i] = i == point ? 0 : 9;
-    }
-    zeros = pattern(zero);
-    limit = pattern(most);
+    zeros = pattern(kPoint.zeros[point]);
+    limit = pattern(kPoint.limit[point]);
     without = pattern(kPoint.without[point]);
     shortest = decimals == 0 ? 1 : decimals + 2;
     range = (decimals == 0 ? 15 : 16) - shortest;
@@ -110,27 +107,27 @@ struct Suffixes {
   }
 };
 
-// Plain numbers of any length and, if asked, exponents; false bits for rows left over.
+// kUpTo + n: bytes that hold all but the last n of 16.
+alignas(64) constexpr uint8_t kUpTo[32] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                           0xff, 0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0,    0,
+                                           0,    0,    0,    0,    0,    0,    0,    0,    0,    0};
+alignas(16) constexpr uint8_t kIndices[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+alignas(16) constexpr uint8_t kDots[16] = {0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe,
+                                           0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe};
+static_assert(static_cast<uint8_t>('.' - '0') == 0xfe);
+
+// Numbers with the point anywhere or nowhere and, if asked, exponents. The byte behind a field is read with it and stands for
+// the point of a number that has none; where there is one, that byte becomes one more zero digit. So no number is a special
+// case: a field of n characters is n digits, n <= 15, over a power of ten.
 template <bool kExponents>
 struct Varied {
-  Pattern zeros, point, limit;
-  uint32_t exponents = 0;  // rows seen with one
+  Pattern zeros = pattern(kPoint.zeros[16]), nines = pattern(kPoint.limit[16]), dots = pattern(kDots);
+  Pattern inside = pattern(kUpTo + 1), indices = pattern(kIndices);
+  uint32_t exponents = 0;  // not 0 when one was seen
 
-  REWARM_V Varied() {
-    alignas(16) uint8_t zero[16], dot[16], most[16];
-    for (int i = 0; i < 16; ++i) {
-      zero[i] = '0';
-      dot[i] = static_cast<uint8_t>('.' - '0');
-      most[i] = i == 0 ? 0 : 9;  // at most 15 digits: exact in a double
-    }
-    zeros = pattern(zero);
-    point = pattern(dot);
-    limit = pattern(most);
-  }
-
-  // Bit i is set where out[i] is not to be trusted.
-  REWARM_V uint32_t read(Four four, double* out) {
-    uint32_t left = 0;
+  // False: out[0 .. 3] is not to be trusted.
+  REWARM_V bool read(Four four, double* out) {
+    bool good = true;
     int32_t exponent[4] = {0, 0, 0, 0};
     if (kExponents) {
       const Suffixes suffixes(four);
@@ -140,45 +137,45 @@ struct Varied {
         exponent[i] = suffixes.exponent[i];
         exponents |= suffixes.length[i];
       }
-      const __m128i good = _mm_cmpeq_epi32(suffixes.wrong, _mm_setzero_si128());
-      left = static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(good))) ^ 15;
+      good = _mm_testz_si128(suffixes.wrong, suffixes.wrong) != 0;
     }
-    for (int i = 0; i < 4; ++i) four.length[i] = four.length[i] <= 16 ? four.length[i] : 0;
-    const Rows digits = (text_of(four) - zeros) & keep_of(four);
-    const Bits points = equal(digits, point);
-    uint32_t at[4];
-    for (uint32_t i = 0; i < 4; ++i) {
-      at[i] = static_cast<uint32_t>(__builtin_ctz(row_bits(points, i) | 0x10000u));
-      // No digit behind the point, or none before it; with no point at all, an empty field.
-      left |= static_cast<uint32_t>((at[i] == 15) | (at[i] + four.length[i] == 16)) << i;
-    }
-    const Rows whole =
-        shuffle(digits, gather(kPoint.without[at[0]], kPoint.without[at[1]], kPoint.without[at[2]], kPoint.without[at[3]]));
-    const __m256d mantissa = FixedPoint::as_doubles(numbers(whole));
-    // Rows 0 and 2 in one register and 1 and 3 in the other unpack into row order.
-    const double* scale[4];
-    for (int i = 0; i < 4; ++i) {
-      const int32_t decimals = at[i] == 16 ? 0 : 15 - static_cast<int32_t>(at[i]);
-      scale[i] = kPower.scale[exponent[i] - decimals + kMostExponent + 15];
-    }
-    const __m256d even = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[0])), _mm_load_pd(scale[2]), 1);
-    const __m256d odd = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[1])), _mm_load_pd(scale[3]), 1);
-    __m256d value = _mm256_div_pd(mantissa, _mm256_unpackhi_pd(even, odd));
+    if (__builtin_expect((four.length[0] | four.length[1] | four.length[2] | four.length[3]) > 15, 0)) return false;
+    const Rows text = gather(four.end[0] - 15, four.end[1] - 15, four.end[2] - 15, four.end[3] - 15);
+    const Rows keep =
+        gather(kKeep + 1 + four.length[0], kKeep + 1 + four.length[1], kKeep + 1 + four.length[2], kKeep + 1 + four.length[3]);
+    const Rows digits = (text - zeros) & keep & inside;
+    const Bits points = equal(digits, dots);
+    uint32_t behind[4];  // how many bytes are behind the point
+    bytes_behind_first(points, behind);
+    // The point is not the first character (nor is an empty field's), and not the last.
+    uint32_t before = ~uint32_t{0};
+    for (int i = 0; i < 4; ++i) before &= behind[i] - four.length[i];
+    good &= (static_cast<int32_t>(before) < 0) & !any_in_byte_14(points);
+    const Rows up_to = gather(kUpTo + behind[0], kUpTo + behind[1], kUpTo + behind[2], kUpTo + behind[3]);
+    const Rows whole = shuffle(digits, up_to + indices);  // everything up to the point moves over it
+    __m256d value = FixedPoint::as_doubles(numbers(whole));
     if (kExponents) {
-      value = _mm256_mul_pd(value, _mm256_unpacklo_pd(even, odd));
-      left |= static_cast<uint32_t>(_mm256_movemask_pd(_mm256_cmp_pd(value, value, _CMP_UNORD_Q)));
+      const double* scale[4];
+      for (int i = 0; i < 4; ++i) scale[i] = kPower.scale[exponent[i] - static_cast<int32_t>(behind[i]) + kMostExponent + 15];
+      // Rows 0 and 2 in one register and 1 and 3 in the other unpack into row order.
+      const __m256d even = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[0])), _mm_load_pd(scale[2]), 1);
+      const __m256d odd = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_load_pd(scale[1])), _mm_load_pd(scale[3]), 1);
+      value = _mm256_mul_pd(_mm256_div_pd(value, _mm256_unpackhi_pd(even, odd)), _mm256_unpacklo_pd(even, odd));
+      good &= _mm256_movemask_pd(_mm256_cmp_pd(value, value, _CMP_UNORD_Q)) == 0;
+    } else {
+      const __m128d low = _mm_loadh_pd(_mm_load_sd(kPowersOfTen + behind[0]), kPowersOfTen + behind[1]);
+      const __m128d high = _mm_loadh_pd(_mm_load_sd(kPowersOfTen + behind[2]), kPowersOfTen + behind[3]);
+      value = _mm256_div_pd(value, _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1));
     }
     _mm256_storeu_pd(out, value);
-    if (__builtin_expect(any_over(whole, limit), 0)) left |= over_rows(whole, limit);
-    return left;
+    return good & !any_over(whole, nines);
   }
 };
 
 // Rows that the vectors left over, one by one; true if any had an exponent.
-inline REWARM_OUTLINE bool read_left(const FieldColumn& f, int64_t row, uint32_t left, double* out, OddRows odd) {
+inline REWARM_OUTLINE bool read_rows(const FieldColumn& f, int64_t row, int count, double* out, OddRows odd) {
   bool exponent = false;
-  for (; left != 0; left &= left - 1) {
-    const int64_t r = row + __builtin_ctz(left);
+  for (int64_t r = row; r < row + count; ++r) {
     const char *begin = f.text + f.begin(r), *end = f.text + f.end(r);
     odd.mark(r, !float_field(begin, end, out + r));
     exponent = exponent || (begin < end && has_exponent(end, static_cast<uint32_t>(end - begin)));
@@ -207,40 +204,42 @@ constexpr int64_t kBlock = 64;
 
 // The rows of a group that its prediction missed.
 inline REWARM_OUTLINE void miss_fixed(const FieldColumn& f, int64_t row, double* out, OddRows odd, int* missed) {
-  const Four four(f, row);
+  const Four four(Column(f), row);
   // The other half of a request is missing in runs: nothing to read, nothing to learn.
   if ((four.length[0] | four.length[1] | four.length[2] | four.length[3]) == 0) {
     for (int i = 0; i < 4; ++i) odd.mark(row + i, true);
     return;
   }
   ++*missed;
-  const uint32_t left = Varied<false>().read(four, out + row);
-  if (left != 0) read_left(f, row, left, out, odd);
+  if (!Varied<false>().read(four, out + row)) read_rows(f, row, 4, out, odd);
 }
 
 inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
   const FixedPoint fixed(hint->decimals);
+  const Column column(f);
+  const int64_t rows = f.rows;
   int missed = 0;
   for_groups<4>(
-      begin, end, f.rows,
+      begin, end, rows,
       [&](int64_t r) REWARM_INLINE {
-        if (__builtin_expect(!fixed.read(Four(f, r), out + r), 0)) miss_fixed(f, r, out, odd, &missed);
+        if (__builtin_expect(!fixed.read(Four(column, r), out + r), 0)) miss_fixed(f, r, out, odd, &missed);
       },
-      [&](int64_t r) { read_left(f, r, 1, out, odd); });
+      [&](int64_t r) { read_rows(f, r, 1, out, odd); });
   if (4 * 4 * missed > end - begin) hint->spelling = Hint::kVaried;
 }
 
 template <bool kExponents>
 void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
   Varied<kExponents> varied;
+  const Column column(f);
+  const int64_t rows = f.rows;
   int exponents = 0;
   for_groups<4>(
-      begin, end, f.rows,
+      begin, end, rows,
       [&](int64_t r) REWARM_INLINE {
-        const uint32_t left = varied.read(Four(f, r), out + r);
-        if (__builtin_expect(left != 0, 0)) exponents += read_left(f, r, left, out, odd);
+        if (__builtin_expect(!varied.read(Four(column, r), out + r), 0)) exponents += read_rows(f, r, 4, out, odd);
       },
-      [&](int64_t r) { read_left(f, r, 1, out, odd); });
+      [&](int64_t r) { read_rows(f, r, 1, out, odd); });
   if (kExponents) {
     if (varied.exponents == 0) hint->spelling = Hint::kVaried;
   } else if (exponents > 1) {

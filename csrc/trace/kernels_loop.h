@@ -4,15 +4,27 @@
 // A field is read into 16 bytes that end where it ends: its last digit stands in byte 15 whatever its length. Four fields are
 // worked on at once.
 //
-// Needs, beside kernels_swar.h: Rows (four rows of 16 bytes), Pattern (16 bytes for every row), Bits (one bit a byte) with
-//   gather(p0, p1, p2, p3), pattern(p), t - p, t & rows or pattern, shuffle(t, pattern or rows), equal(t, p), row_bits(bits,
-//   i), any_over(t, p), over_rows(t, p) -> bit i for row i, numbers(t) -> four int64 of 16 digit values each;
-//   eight_numbers(fields, out) for up to eight digits each, hex_row<bytes>(digits, out).
+// Needs, beside kernels_swar.h: Rows (four rows of 16 bytes), Pattern (16 bytes for every row), Bits (a bit a byte) with
+//   gather(p0, p1, p2, p3), pattern(p), rows - pattern, rows + pattern, rows & rows, rows & pattern, shuffle(rows, either),
+//   equal(rows, pattern) -> bits, bytes_behind_first(bits, counts), any_in_byte_14(bits), any_over(rows, pattern);
+//   numbers(rows) -> four int64 of 16 digit values each; eight_numbers(fields, out) for up to eight digits each;
+//   hex_row<bytes>(digits, out).
 
 // kKeep + n: bytes that keep the last n of 16.
 alignas(64) constexpr uint8_t kKeep[32] = {0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
                                            0,    0,    0,    0,    0,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+// A column's place in registers: a FieldColumn may be changed by any store, as far as the compiler knows.
+struct Column {
+  const char* text;
+  const uint16_t* first;
+  int64_t stride;
+  uint32_t beside;  // bytes between two delimiters that are not the field's
+
+  REWARM_V explicit Column(const FieldColumn& f)
+      : text(f.text - f.trim), first(f.ends + f.column), stride(f.stride), beside(static_cast<uint32_t>(1 + f.trim)) {}
+};
 
 // Where some fields lie. A length that makes no sense (a '\r' expected and not there) wraps and is too long for every kernel.
 template <int kRows>
@@ -20,12 +32,11 @@ struct Fields {
   const char* end[kRows];
   uint32_t length[kRows];
 
-  REWARM_V Fields(const FieldColumn& f, int64_t row) {
-    const uint16_t* p = f.ends + row * f.stride + f.column;
-    for (int i = 0; i < kRows; ++i, p += f.stride) {
-      const int32_t last = *p - f.trim;
-      end[i] = f.text + last;
-      length[i] = static_cast<uint32_t>(last - static_cast<uint16_t>(p[-1] + 1));
+  REWARM_V Fields(const Column& column, int64_t row) {
+    const uint16_t* p = column.first + row * column.stride;
+    for (int i = 0; i < kRows; ++i, p += column.stride) {
+      end[i] = column.text + p[0];
+      length[i] = static_cast<uint32_t>(p[0] - static_cast<int16_t>(p[-1])) - column.beside;
     }
   }
   // All lengths in [shortest, shortest + range].
@@ -41,6 +52,7 @@ REWARM_V Rows text_of(const Four& x) { return gather(x.end[0] - 16, x.end[1] - 1
 REWARM_V Rows keep_of(const Four& x) {
   return gather(kKeep + x.length[0], kKeep + x.length[1], kKeep + x.length[2], kKeep + x.length[3]);
 }
+
 // Calls group(r) for kRows rows from r on; the last group overlaps its neighbour, and the few rows of a tiny block go one by
 // one.
 template <int kRows, class Group, class Field>
@@ -82,12 +94,13 @@ REWARM_V bool store(int16_t* out, __m256i numbers) {
 template <bool kPointZero, class Int>
 REWARM_V void integer_rows(const FieldColumn& f, Int* out, OddRows odd) {
   constexpr uint32_t kSuffix = kPointZero ? 2 : 0;
+  const Column column(f);
   const auto field = [&](int64_t r)
                          REWARM_OUTLINE { odd.mark(r, !integer_field(f.text + f.begin(r), f.text + f.end(r), out + r)); };
   for_groups<8>(
       0, f.rows, f.rows,
       [&](int64_t r) REWARM_INLINE {
-        Fields<8> eight(f, r);
+        Fields<8> eight(column, r);
         bool good = eight.lengths_in(1 + kSuffix, 7);
         if (kPointZero) {
           for (int i = 0; i < 8; ++i) {
@@ -121,10 +134,12 @@ void integer(const FieldColumn& f, Int* out, uint64_t* odd) {
 
 template <int kBytes>
 REWARM_V void hex_rows(const FieldColumn& f, uint8_t* out, OddRows odd) {
-  for (int64_t r = 0; r < f.rows; ++r) {
-    const bool good = f.end(r) - f.begin(r) == 2 * kBytes;
+  const Column column(f);
+  for (int64_t r = 0, rows = f.rows; r < rows; ++r, out += kBytes) {
+    const Fields<1> field(column, r);
     // A field of another length may stand too near the text's edge to be read as an id.
-    if (__builtin_expect(!good || !hex_row<kBytes>(f.text + f.begin(r), out + r * kBytes), 0)) odd.mark(r, true);
+    const bool good = field.length[0] == 2 * kBytes && hex_row<kBytes>(field.end[0] - 2 * kBytes, out);
+    if (__builtin_expect(!good, 0)) odd.mark(r, true);
   }
 }
 
@@ -145,12 +160,13 @@ inline void pod_serial(const FieldColumn& f, int64_t* serial, uint64_t* odd) {
   alignas(16) constexpr uint8_t kZeros[16] = {'0', '0', '0', '0', '0', '-', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'};
   alignas(16) constexpr uint8_t kLimit[16] = {0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
   const Pattern zeros = pattern(kZeros), limit = pattern(kLimit), tail = pattern(kKeep + 11);
+  const Column column(f);
   const auto field = [&](int64_t r)
                          REWARM_OUTLINE { rows.mark(r, !pod_field(f.text + f.begin(r), f.text + f.end(r), serial + r)); };
   for_groups<4>(
       0, f.rows, f.rows,
       [&](int64_t r) REWARM_INLINE {
-        const Four four(f, r);
+        const Four four(column, r);
         const Rows digits = (text_of(four) - zeros) & tail;
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(serial + r), numbers(digits));
         const bool good = four.lengths_in(12, kSubBlock) & !any_over(digits, limit);

@@ -7,7 +7,7 @@
 #define REWARM_OUTLINE __attribute__((noinline))
 #define REWARM_V inline REWARM_INLINE
 
-// The odd bits of 64 rows at a time. A member function of its user would be the same function for every instruction set.
+// The bits of the rows that a kernel leaves to the law.
 struct OddRows {
   uint64_t* words;
   REWARM_V void clear(int64_t rows) {

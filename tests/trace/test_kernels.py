@@ -7,6 +7,7 @@ however the rows are cut into sub-blocks; and all instruction sets read the same
 import math
 import re
 import struct
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_law_of_floats_by_example():
     assert (values[~good] == POISON).all()
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.text(alphabet="0123456789.eE+-naif_ ", max_size=24).map(str.encode))
 def test_law_of_any_text(field):
     for kind in DTYPES:
@@ -145,7 +146,7 @@ def test_law_of_any_text(field):
         assert status[0] != OK or (values == expected).all(), (kind, field)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["%r", "%.17g", "%.16e", "%.25e", "%.3f", "%.6f", "%.9f", "%E"]),
@@ -159,8 +160,6 @@ def test_law_of_any_float(value, style):
 
 def test_law_of_halfway_cases():
     """The exact decimal of a midpoint between two doubles, and its neighbours in the last place."""
-    from decimal import Decimal, localcontext
-
     rng = np.random.default_rng(7)
     fields = []
     with localcontext() as context:
@@ -260,6 +259,12 @@ def test_find_whole_sub_blocks(level, density):
         assert_found(level, text, around=",")
 
 
+def test_find_nothing_but_delimiters(level):
+    """As many line feeds as fit: counters narrower than the block would run over."""
+    for c in b"\n,":
+        assert_found(level, bytes([c]) * 32768, around="x")
+
+
 def test_is_grid(level):
     for columns in (1, 2, 18):
         for rows in (0, 1, 7, 300):
@@ -278,15 +283,11 @@ def test_is_grid(level):
 
 def java(value):
     """Double.toString's spelling: plain in [1e-3, 1e7), else d.ddE-n."""
-    text = repr(value)
     if value == 0 or 1e-3 <= abs(value) < 1e7:
-        return text if "e" not in text else format(value, "f")
-    digits, _, exponent = format(value, ".17e").partition("e")
-    for n in range(1, 18):
-        digits = format(value, f".{n}e").partition("e")[0]
-        if float(f"{digits}e{exponent}") == value:
-            break
-    return f"{digits}E{int(exponent)}"
+        return repr(value)
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    return f"{'-' * sign}{text[0]}.{text[1:] or '0'}E{exponent + len(text) - 1}"
 
 
 def micros(rng, n, high=10.0):
@@ -375,7 +376,7 @@ def test_wrong_floats_among_good_ones(level, good):
     assert_exact(level, "float64", [f for f in fields if b"\n" not in f])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(GOOD),
     st.lists(st.text(alphabet="0123456789.eE+- ", max_size=20).map(str.encode), min_size=1, max_size=70),

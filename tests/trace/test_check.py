@@ -145,8 +145,9 @@ def test_runtime_rules(tmp_path):
     rows = ["1---2---pool22-300-128,100,Java,APIG-S", "1---2---pool22,100,Java,APIG-S", "3---2---pool22-300-128,1,http,APIG S"]
     files.write(tmp_path / "runtime.csv", files.RUNTIME_HEADER, rows)
     found = checked(tmp_path)
-    assert broken(found) == {"funcID is funcName---userID---poolName", "triggers are TYPE-S, TYPE-A or unknown"}
-    assert found["runtime", "triggers are TYPE-S, TYPE-A or unknown"]["line"] == 4
+    assert broken(found) == {"funcID is funcName---userID---poolName", "every field can be read"}
+    assert found["runtime", "funcID is funcName---userID---poolName"]["line"] == 3
+    assert found["runtime", "every field can be read"]["line"] == 4
 
 
 def test_what_is_no_trace_is_an_error(tmp_path):

@@ -24,7 +24,7 @@ def decoded(data: bytes):
     header = ",".join(reversed(names) if choice & 16 else names) + ("\r\n" if choice & 128 else "\n")
     body = data[1:]
     text = header.encode() + body
-    if choice & 64 and body and len(body) < 4096:
+    if choice & 64 and len(data) % 8 == 0 and len(body) < 4096:
         text += body * (70_000 // len(body))
     options = {"ids": "text" if choice & 2 else "binary", "on_error": ("raise", "null", "skip", "skip")[choice >> 2 & 3]}
     return reference, text, options

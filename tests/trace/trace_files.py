@@ -16,7 +16,7 @@ def request_id(number: int) -> str:
     return f"{number * 0x9E3779B97F4A7C15 % 2**256:064x}"
 
 
-def cold_row(i: int, day: int, **changes: str) -> str:
+def cold_row(i: int, day: int, /, **changes: str) -> str:
     allocation, code, dependency, scheduling = 590 + i, 1 + i % 40, 7 * (i % 3), 909500 + 13 * i  # us, ms, ms, us
     total = allocation + 1000 * (code + dependency) + scheduling
     fields = {
@@ -30,7 +30,7 @@ def cold_row(i: int, day: int, **changes: str) -> str:
     return ",".join((fields | changes).values())
 
 
-def request_row(i: int, **changes: str) -> str:
+def request_row(i: int, /, **changes: str) -> str:
     worker, runtime, front, bus, body, reply = 103 + i, 829 + 17 * i, 531 + i, 585 + i, 25, 9  # us
     total = worker + runtime
     time = 2_592_000.02 + 40 * i

@@ -20,8 +20,9 @@ WORDS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER:
     token: f"var(--c{index})" for index, token in enumerate(SERIES)
 }
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
-SVG_DASHES = ("", "5 1.5", "1.2 1.2", "5 1.5 1.2 1.5", "8 2")
+SVG_DASHES = ("", "6 2.5", "2 2", "6 2 2 2", "11 2.5")
 _TOKEN = re.compile("|".join(WORDS))
+_TAG = re.compile(r"<[^>]*>")
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _FONT = re.compile(r"font: (?:italic )?(?:bold )?([\d.]+)px [^;\"]*")
 STYLE = {
@@ -98,7 +99,8 @@ def svg(figure: Any, name: str, alt: str) -> str:
     body = body.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     body = _TOKEN.sub(lambda match: WORDS[match.group()], body)
     body = _FONT.sub(r"font-size: \1px", body)
-    body = _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), body)
+    # Tenths of a point are enough for coordinates; the text between the tags holds numbers that must stay as they are.
+    body = _TAG.sub(lambda tag: _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), tag.group()), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
     viewbox = box.group(1) if box else "0 0 1 1"
     return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>{body}</svg>'

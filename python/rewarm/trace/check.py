@@ -63,7 +63,7 @@ def check(
                 if (source.table, source.region or "") != (kind, name):
                     continue
                 with one_source(source, time=time, unknown_columns=unknown_columns, threads=threads, on_error="null") as stream:
-                    for rows in group.file(source, pa.RecordBatchReader.from_stream(stream)):
+                    for rows in group.file(source, map(pa.record_batch, stream)):
                         done_rows += rows
                         if shown is not None:
                             shown(done_bytes + stream.progress[0], done_rows)

@@ -34,7 +34,6 @@ REQUEST_DURATIONS = ("totalCost_worker", "workerCost", "runtimeCost", *FRONTEND_
 #: Seconds between the parts of a front-end time and its whole, with half a microsecond for the six printed decimals.
 HOP = (0.27e-3 - 0.5e-6, 0.32e-3 + 0.5e-6)
 
-_TRIGGER = re.compile(r"[A-Za-z0-9]+-[SA]|unknown|unknown-unknown")
 _FUNCTION = re.compile(r"[0-9]+---[0-9]+---.+-[0-9]+-[0-9]+", re.DOTALL)
 _POOL = re.compile(r".+-[0-9]+-[0-9]+", re.DOTALL)
 
@@ -174,8 +173,3 @@ def is_pool(name: str) -> bool:
 def is_function(name: str) -> bool:
     """Whether a text is ``funcName---userID---poolName`` with a pool's name as `is_pool` wants it."""
     return _FUNCTION.fullmatch(name) is not None
-
-
-def are_triggers(text: str) -> bool:
-    """Whether a text is triggers with blanks between: ``APIG-S TIMER-A``, or the data's own word for not known."""
-    return all(_TRIGGER.fullmatch(token) for token in text.split(" "))

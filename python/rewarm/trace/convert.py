@@ -118,7 +118,7 @@ def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable
             pq.ParquetWriter(temporary, schema, compression="zstd", sorting_columns=sorting) as writer,
         ):
             waiting: list[Any] = []
-            for batch in pa.RecordBatchReader.from_stream(stream):
+            for batch in map(pa.record_batch, stream):
                 waiting.append(batch)
                 tick(batch.num_rows)
                 if sum(b.num_rows for b in waiting) >= _ROW_GROUP:
@@ -135,7 +135,7 @@ def _is_sorted(source: Source, column: str, options: dict[str, Any]) -> bool:
     pa = pyarrow()
     last = -np.inf
     with one_source(source, **(options | {"columns": [column]})) as stream:
-        for batch in pa.RecordBatchReader.from_stream(stream):
+        for batch in map(pa.record_batch, stream):
             values = batch.column(0)
             if values.null_count:
                 return False

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from rewarm.errors import BackendUnavailable
 from rewarm.trace.source import Source, discover
-from rewarm.trace.stand_in import batches, read
+from rewarm.trace.runtime_trigger import functions
 from rewarm.trace.synthetic import MARKER
+from rewarm.trace.table import Batches, Files, _reader
 
 Array = NDArray[Any]
 COSTS = ("totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
@@ -193,25 +194,32 @@ class Trace:
     def _region(source: Source) -> str:
         return source.region or NO_REGION
 
-    def has(self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None) -> bool:
-        """Whether there is at least one file of a table, of a region, of a metric."""
-        return any(
-            source.table == table
-            and (region is None or self._region(source) == region)
+    def sources(self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None) -> list[Source]:
+        """The files of a table, of a region, of a metric, in row order."""
+        return [
+            source
+            for source in self.found.of(table)
+            if (region is None or self._region(source) == region)
             and (metric is None or (source.metric, source.stat) == (metric, stat))
-            for source in self.found.sources
-        )
+        ]
+
+    def has(self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None) -> bool:
+        """Whether there is at least one such file."""
+        return bool(self.sources(table, region, metric, stat))
 
     def files(self, table: str) -> int:
         """How many files of a table there are."""
         return len(self.found.of(table))
 
-    def batches(self, table: str, region: str, columns: Sequence[str], **filters: Any) -> Iterator[Any]:
-        """pyarrow record batches of a region's rows, in file order; columns of a batch die with it."""
+    def batches(self, table: str, region: str, columns: Sequence[str], metric: str | None = None, stat: str | None = None) -> Iterator[Any]:
+        """pyarrow record batches of a region's rows, in file order; the columns of a batch die with it."""
         pa = pyarrow()
-        self.say(f"{region}: reading {table}")
-        only = self.region if region == NO_REGION else region
-        with batches(self.path, list(columns), table=table, region=only, **filters) as stream:
+        name = table if metric is None else f"minute table {metric if stat is None else f'{metric}_{stat}'}"
+        self.say(f"{region}: reading {name}")
+        # The sources are at hand: `rewarm.trace.batches` would list the path and read every header of it again.
+        sources = self.sources(table, region, metric, stat)
+        files = Files([source.name for source in sources], [])
+        with Batches(_reader(sources, True, table, list(columns)), files) as stream:
             for batch in stream:
                 yield pa.record_batch(batch)
 
@@ -236,14 +244,12 @@ class Trace:
             self.progress(what)
 
     @functools.cached_property
-    def runtime(self) -> dict[tuple[str, str], tuple[str, str]]:
+    def runtime(self) -> dict[tuple[str, str], tuple[str | None, str | None]]:
         """(region, funcID) -> (runtime, trigger group); functions are numbered per region, so funcID alone says nothing."""
-        path = self._runtime_path if self._runtime_path is not None else self.path
         if self._runtime_path is None and not self.has("runtime"):
             return {}
-        table = pyarrow().table(read(path, ["region", "funcID", "runtime", "trigger_group"], table="runtime"))
-        names = [table[name].to_pylist() for name in ("region", "funcID", "runtime", "trigger_group")]
-        return {(region, funcID): (runtime, group) for region, funcID, runtime, group in zip(*names, strict=True)}
+        self.say("reading the runtime table")
+        return functions(self.path if self._runtime_path is None else self._runtime_path)
 
     def functions(self, region: str, names: list[str]) -> Functions:
         """What is known about functions called ``funcName---userID---poolName``."""
@@ -309,15 +315,17 @@ class Trace:
         if not self.has("minute", region, metric, stat):
             return None
         names: dict[str, int] = {}
-        for source in self.found.of("minute"):
-            if (self._region(source), source.metric, source.stat) == (region, metric, stat):
-                for name in source.header:
-                    if "---" in name:
-                        names.setdefault(name, len(names))
+        for source in self.sources("minute", region, metric, stat):
+            for name in source.header:
+                if "---" in name:
+                    names.setdefault(name, len(names))
         function, minute, value = [], [], []
-        filters = {"metric": metric} if stat is None else {"metric": metric, "stat": stat}
-        for batch in self.batches("minute", region, ["funcID", "time", "value"], **filters):
-            codes = np.array([names[name] for name in batch["funcID"].dictionary.to_pylist()], np.int32)
+        codes = np.zeros(0, np.int32)
+        for batch in self.batches("minute", region, ["funcID", "time", "value"], metric, stat):
+            words = batch["funcID"].dictionary
+            if len(words) != len(codes):
+                # A stream only ever adds to a dictionary.
+                codes = np.array([names[name] for name in words.to_pylist()], np.int32)
             function.append(codes[batch["funcID"].indices.to_numpy(zero_copy_only=False)])
             minute.append((integers(batch["time"]) // 60).astype(np.int32))
             value.append(floats(batch["value"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rewarm import __version__
@@ -19,7 +19,7 @@ _ROWS = 65536
 
 
 class RuntimeBatches:
-    """The runtime table as `Batches` are used here: a context manager, an Arrow stream, rejects."""
+    """The runtime table as `Batches` are used here: a context manager and iterator with rejects."""
 
     def __init__(self, source: Source, columns: Sequence[str] | None, **options: Any) -> None:
         pa = pyarrow()
@@ -42,9 +42,9 @@ class RuntimeBatches:
     def __exit__(self, *error: object) -> None:
         """Nothing is held."""
 
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        """The rows as an Arrow stream."""
-        return pyarrow().RecordBatchReader.from_batches(self.schema, self._table.to_batches(_ROWS)).__arrow_c_stream__()
+    def __iter__(self) -> Iterator[Any]:
+        """The rows as ``pyarrow.RecordBatch``."""
+        return iter(self._table.to_batches(_ROWS))
 
 
 def one_source(source: Source, columns: Sequence[str] | None = None, **options: Any) -> Any:
@@ -56,7 +56,8 @@ def one_source(source: Source, columns: Sequence[str] | None = None, **options: 
         options: Those of `read` that mean something for the table; the others are left out.
 
     Returns:
-        A context manager with ``schema``, ``rejects``, ``progress`` and one Arrow stream.
+        A context manager and iterator with ``schema``, ``rejects`` and ``progress``. Iterate rather than stream: an Arrow
+        stream would turn a `TraceError` into text.
     """
     options = {name: value for name, value in options.items() if value is not None}
     if source.table == "runtime":

@@ -28,20 +28,19 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def first_rows(stream: Any, rows: int) -> Any:
-    """The first rows of an Arrow stream as a ``pyarrow.Table``; reads no batch more than it needs."""
+def first_rows(batches: Any, rows: int) -> Any:
+    """The first rows of `rewarm.trace.batches` as a ``pyarrow.Table``; reads no batch more than it needs."""
     pa = pyarrow()
-    reader = pa.RecordBatchReader.from_stream(stream)
     parts: list[Any] = []
     missing = rows
     while missing > 0:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
+        # Not as an Arrow stream: that would turn a TraceError into text.
+        batch = next(batches, None)
+        if batch is None:
             break
-        parts.append(batch.slice(0, missing))
+        parts.append(pa.record_batch(batch).slice(0, missing))
         missing -= parts[-1].num_rows
-    return pa.Table.from_batches(parts, schema=reader.schema)
+    return pa.Table.from_batches(parts, schema=pa.schema(batches.schema))
 
 
 def _as_table(table: Any) -> Any:

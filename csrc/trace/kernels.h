@@ -1,7 +1,8 @@
 // The two stages of reading text, find and interpret, as one table of functions for each instruction set. All sets give the
 // same output. (simdjson's two stages over the regular grid of a CSV without quotes.)
 //
-// Measured on one core of a Zen 3 with gcc 12, request table of 218 bytes a row, text in cache: find 8.8 GB/s (portable 1.2);
+// Measured on one core of a shared Zen 3 with gcc 12, best of five passes over a request table of 218 bytes a row, the text in
+// cache: find 8.8 GB/s (portable 1.2);
 // a field of the same number of decimals in all rows 2.5 ns, plain numbers of any length 4.6, with exponents 7.5 (portable 14,
 // the law of number.h 24); an integer 1.7 (8), 64 hex digits 3.7 (71), a podID 1.6 (6). Both stages, all 18 columns: 2.9 GB/s,
 // 1.9 with repr's exponents, 0.47 portable.

@@ -119,9 +119,9 @@ def format_rows(
     """Lines of a CSV file; releases the GIL while it formats.
 
     Args:
-        columns: (spelling, missing, values, ...) each, missing None or bool [rows]: ("integer", m, int64), ("decimal" | "java" |
-            "python", m, int64, scale, min_decimals), ("float64", m, float64), ("hex", m, uint8 [rows, width]), ("word", m, int32
-            codes, words), ("pod", m, int32 codes, words, int64 serials).
+        columns: (spelling, missing, values, ...) each, missing None or bool [rows]: ("integer", m, int64), ("decimal" | "java"
+            | "python", m, int64, scale, min_decimals), ("float64", m, float64), ("hex", m, uint8 [rows, width]), ("word", m,
+            int32 codes, words), ("pod", m, int32 codes, words, int64 serials).
         rows: Lines.
         quoted: Quotes around every value.
         crlf: Lines end in CRLF.

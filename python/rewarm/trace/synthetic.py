@@ -122,7 +122,7 @@ def generate(
         cold = ColdStarts(name, seed, factor)
         if cold.rows > _MOST_ROWS:
             raise InvalidArgument(
-                f"generate: expected at most {_MOST_ROWS:,} cold starts in the 31 days of a region, got {cold.rows:,} for {name}"
+                f"generate: expected at most {_MOST_ROWS:,} cold starts in the 31 days of a region, got {cold.rows:,} in {name}"
             )
         if "cold_start" in wanted:
             plan += _plan_cold_start(cold, days, odd)

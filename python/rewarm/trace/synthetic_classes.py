@@ -34,11 +34,18 @@ def classes_of(region: str, functions: Functions) -> tuple[Ints, list[Components
         return (functions.size > 1).astype(np.int64), list(classes)
     label = functions.runtime * _GROUPS + functions.group
     cold: Floats = np.bincount(label, functions.cold_starts + functions.timer_runs, len(RUNTIMES) * _GROUPS).astype(float)
-    return label, by_runtime_and_group(cold.reshape(len(RUNTIMES), _GROUPS))
+    shape = len(RUNTIMES), _GROUPS
+    if not functions.layer.any():  # they are chosen by what this function says
+        return label, by_runtime_and_group(cold.reshape(shape))
+    layered = (functions.cold_starts + functions.timer_runs) * functions.layer
+    parts: Floats = np.bincount(label, layered, len(cold)).astype(float)
+    return label, by_runtime_and_group(cold.reshape(shape), parts.reshape(shape))
 
 
-def by_runtime_and_group(cold: Floats) -> list[Components]:
+def by_runtime_and_group(cold: Floats, layered: Floats | None = None) -> list[Components]:
     """Components of every cell of `cold` [runtimes, groups], the cold starts in it.
+
+    `layered` [runtimes, groups] are the cold starts with a layer, once it is known which functions have one.
 
     Figure 15's curves hold over the groups of a runtime, figure 16's stages over the runtimes of a group.
     """
@@ -49,7 +56,7 @@ def by_runtime_and_group(cold: Floats) -> list[Components]:
         weights = cold[r] / max(cold[r].sum(), 1e-300)
         layers = _cell_layers(curves.layers, weights)
         shift, spread = _parts(GROUP_SCHEDULING, weights)
-        layer_shift, layer_spread = _parts(GROUP_DEPENDENCY, weights * layers)
+        layer_shift, layer_spread = _parts(GROUP_DEPENDENCY, weights * layers if layered is None else layered[r])
         cells += [
             dataclasses.replace(
                 curves,

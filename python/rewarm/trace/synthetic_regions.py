@@ -192,7 +192,7 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.021, 0.033, 0.050, 0.102, 0.203, 0.57),
         (0.120, 0.328, 1.10, 1.22, 1.41, 2.74),
         (0.088, 0.197, 0.433, 0.731, 0.967, 5.2),
-        0.35,
+        0.34,
         (0.0, -0.5, -0.5, 0.0, 0.0),
     ),
     "http": Components(
@@ -222,7 +222,7 @@ GROUP_STAGES = (
 GROUP_LAYERS = (-0.6, 0.0, 0.0, 0.3, 0.0, 2.2, 0.0)
 GROUP_SCHEDULING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0)
 #: The same for dependencies: those of workflow-S are the long ones (median 1.18 s, TIMER-A .38, OBS-A .26) [D].
-GROUP_DEPENDENCY = (-0.5, -0.7, -0.7, -0.5, -0.5, 0.9, -0.8)
+GROUP_DEPENDENCY = (-0.3, -0.4, -0.4, -0.3, -0.3, 0.6, -0.5)
 
 
 @dataclass(frozen=True)

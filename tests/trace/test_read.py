@@ -216,7 +216,7 @@ def test_functions_filter_and_join_by_region(tmp_path):
     (tmp_path / "R1").mkdir()
     table = read_bytes(tmp_path / "R1", data, columns=columns, funcID=wanted, runtime=runtime)
     same(table_columns(table), REFERENCES["cold_start"].read(data, columns, region="R1", funcID=wanted, runtime=runtime))
-    assert table.num_rows == sum(f in wanted for f in whole) > 20
+    assert table.num_rows == sum(f in wanted for f in whole) >= 20
     table = read_bytes(tmp_path / "R1", data, columns=columns, runtime=runtime)
     same(table_columns(table), REFERENCES["cold_start"].read(data, columns, region="R1", runtime=runtime))
 
@@ -228,9 +228,7 @@ def test_the_first_row_of_the_whole_read_fixes_the_ids(tmp_path):
     )
     assert read(tmp_path).to_numpy()["requestID"].shape == (3, 16)
     (tmp_path / "c.csv").write_bytes(text_of(columns_of("cold_start"), rows_of("cold_start", 1, 2, holes=0)))
-    with pytest.raises(
-        TraceError, match=r'c\.csv:2 .* requestID: expected 32 hexadecimal digits; other ids: ids="text"'
-    ):
+    with pytest.raises(TraceError, match=r'c\.csv:2 .* requestID: expected 32 hexadecimal digits; other ids: ids="text"'):
         read(tmp_path)
     assert len(read(tmp_path, ids="text")) == 4
 
@@ -283,7 +281,7 @@ def test_importing_the_room_loads_no_dataframe_library_and_no_torch():
     code = (
         "import sys, rewarm.trace; print([m for m in ('torch', 'pandas', 'pyarrow', 'polars', 'duckdb') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_pools_of_all_names_are_found_again(tmp_path):

@@ -1,9 +1,10 @@
 // Sixteen elements a vector, in two registers of AVX2 (with FMA and F16C). Included once, inside a namespace of its own, before
 // adamw_loop.h.
 //
-// What the bfloat16 loops cost is the conversion: one register at a time, sixteen elements took 58 cycles, of which the
-// arithmetic is 24 (square root and division). Two registers let even and odd elements be taken apart by a shift and a mask
-// and put together by a blend, without any permutation; and NaN is looked for once a vector, before anything is stored.
+// What the bfloat16 loops cost is the conversion. Two registers let even and odd elements be taken apart by a shift and a mask
+// and put together by a blend, without any permutation; and NaN is looked for once a vector, before anything is stored. One
+// thread, 16,384 elements, AMD EPYC (Zen 3), ns an element, one register with care for every element / this form: float32
+// 0.52 / 0.45, bfloat16 1.26 / 0.74, bfloat16 with float32 moments 0.69 / 0.52. Square root and division alone take 0.4.
 
 #define REWARM_V inline __attribute__((always_inline))
 

@@ -71,6 +71,10 @@ def test_tables_for_people_and_for_a_readme(tiny, capsys):
     assert "| sac | fp32 |" in markdown
     assert "× torch fused |" in markdown
     assert f"`{' '.join(report['header']['command'])}`" in markdown
+    assert table.main(["--compact", str(path), str(path)]) == 0
+    title, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.endswith(", ms | floor | × torch fused |")
+    assert [line.split(" | ")[:3] for line in lines] == [["| sac", "fp32", "1"]]
     assert table.main([]) == 2
     assert table.main([str(path.parent / "missing.json")]) == 1
 

@@ -69,14 +69,23 @@ REWARM_HD float finite(float a) {
   return below > -kMaxFloat ? below : -kMaxFloat;
 }
 
-// Whether the common form below will do: no L2 term, and averages so slow that their differences do not cancel.
+// What adamw_element may take for granted.
+enum class Form {
+  kAny,
+  kCommon,  // no L2 term, and averages so slow that their differences do not cancel: spares loops the branches
+  kFinite,  // kCommon, and theta and v are finite; where they are not, theta comes out as NaN: the caller then takes kCommon
+};
 REWARM_HD bool is_common(const Scalars& s) { return s.l2 == 0.0f && s.beta1 >= 0.5f && s.beta2 >= 0.5f; }
+// Whether kFinite keeps its promise: an infinite theta less a decay of its own sign is NaN, with the other sign it is not.
+REWARM_HD bool is_common_with_decay(const Scalars& s) { return is_common(s) && s.decay >= 0.0f; }
 
 // One element (or one vector of elements); returns the new theta. `finite` only matters beyond the finite range: an infinite v
 // stays infinite and an infinite theta stays what it is, as in torch, where inf - inf would make NaN. Below 0.5 a beta takes
-// the form that does not cancel (torch's lerp does the same). kCommon: is_common(s) holds, which spares loops the branches.
-template <bool kAmsgrad, bool kCommon, class V>
+// the form that does not cancel (torch's lerp does the same). A theta that is not NaN comes with moments that are not.
+template <bool kAmsgrad, Form kForm, class V>
 REWARM_HD V adamw_element(const Scalars& s, V p, V g, V& m, V& v, V& vmax) {
+  constexpr bool kCommon = kForm != Form::kAny;
+  const V bounded_v = kForm == Form::kFinite ? v : finite(v), bounded_p = kForm == Form::kFinite ? p : finite(p);
   g = g * V(s.grad_scale);
   if (!kCommon && s.l2 != 0.0f) g = fused_multiply_add(V(s.l2), p, g);
   if (!kCommon && s.beta1 < 0.5f) {
@@ -87,12 +96,12 @@ REWARM_HD V adamw_element(const Scalars& s, V p, V g, V& m, V& v, V& vmax) {
   if (!kCommon && s.beta2 < 0.5f) {
     v = fused_multiply_add(V(s.beta2), v, V(s.one_minus_beta2) * g * g);
   } else {
-    v = fused_multiply_add(V(s.one_minus_beta2), fused_multiply_subtract(g, g, finite(v)), v);
+    v = fused_multiply_add(V(s.one_minus_beta2), fused_multiply_subtract(g, g, bounded_v), v);
   }
   V second = v;
   if (kAmsgrad) second = vmax = larger_or_nan(vmax, v);
   const V direction = m / (square_root(second) + V(s.eps));
-  return p - fused_multiply_add(V(s.step), direction, V(s.decay) * finite(p));
+  return p - fused_multiply_add(V(s.step), direction, V(s.decay) * bounded_p);
 }
 
 }  // namespace rewarm::optim

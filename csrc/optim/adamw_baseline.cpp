@@ -4,6 +4,14 @@
 namespace rewarm::optim {
 namespace baseline {
 
+enum class Order { kSame };
+template <class P, class M>
+constexpr Order order_of() {
+  return Order::kSame;
+}
+
+constexpr bool kTryFinite = false;  // a way out of the loop would keep the compiler from vectorising it
+
 using Vec = struct Float1 {
   static constexpr int kWidth = 1;
   float x;
@@ -19,15 +27,20 @@ inline Vec square_root(Vec a) { return Vec(optim::square_root(a.x)); }
 inline Vec fused_multiply_subtract(Vec a, Vec b, Vec c) { return Vec(optim::fused_multiply_subtract(a.x, b.x, c.x)); }
 inline Vec finite(Vec a) { return Vec(optim::finite(a.x)); }
 inline Vec larger_or_nan(Vec a, Vec b) { return Vec(optim::larger_or_nan(a.x, b.x)); }
-template <class T>
+inline bool any_nan(Vec a) { return a.x != a.x; }
+inline bool any_not_finite(Vec a) { return any_nan(a - a); }
+template <Order, class T>
 inline Vec load(const T* x) {
   return Vec(to_float(*x));
 }
-template <class T>
+template <Order, bool kClean, class T>
 inline void store(T* out, Vec a) {
   *out = from_float<T>(a.x);
 }
-inline void store_stochastic(Bfloat16* out, Vec a, const uint16_t* random) { *out = round_stochastic(a.x, *random); }
+template <Order, bool kClean>
+inline void store_stochastic(Bfloat16* out, Vec a, const uint16_t* random) {
+  *out = round_stochastic(a.x, *random);
+}
 
 struct Words {
   static constexpr int kLanes = 1;
@@ -36,6 +49,8 @@ struct Words {
   explicit Words(uint32_t value) : x(value) {}
   static Words count_from(uint32_t first) { return Words(first); }
 };
+constexpr int kRandomSets = 2;
+
 inline Words operator^(Words a, Words b) { return Words(a.x ^ b.x); }
 inline void multiply(Words a, uint32_t factor, Words* high, Words* low) {
   const uint64_t product = static_cast<uint64_t>(a.x) * factor;

@@ -296,7 +296,7 @@ struct ChunkUpdate {
       for (int l = 0; l < kPerMoment; ++l) {
         const int j = k * kPerMoment + l;
         float mj = element<M>(x.m[k], l), vj = element<M>(x.v[k], l), unused = 0.0f;
-        const float pj = adamw_element<false, false>(s, element<P>(x.p, j), element<P>(x.g, j), mj, vj, unused);
+        const float pj = adamw_element<false, Form::kAny>(s, element<P>(x.p, j), element<P>(x.g, j), mj, vj, unused);
         put<P>(new_p, j, rounded(pj, random, j));
         put<M>(new_m, l, storage_bits<M>(mj));
         put<M>(new_v, l, storage_bits<M>(vj));
@@ -311,7 +311,7 @@ struct ChunkUpdate {
     Philox4 random{};
     if constexpr (kStochastic) random = random_block(rounding, static_cast<uint64_t>(begin + i) / 8);
     float mi = load_one(m + i), vi = load_one(v + i), unused = 0.0f;
-    const float pi = adamw_element<false, false>(s, load_one(p + i), load_one(g + i), mi, vi, unused);
+    const float pi = adamw_element<false, Form::kAny>(s, load_one(p + i), load_one(g + i), mi, vi, unused);
     store_one(m + i, storage_bits<M>(mi));
     store_one(v + i, storage_bits<M>(vi));
     // random16 with a run-time index would put the words in local memory: choose by comparison.

@@ -20,54 +20,87 @@ double sum_squares(const void* data, int64_t n) {
   return sum.total();
 }
 
-// 16 random bits for each of kTile elements: Philox blocks of 8 (common/philox.h), Words::kLanes at a time, in element order.
-// Two independent sets at once: one alone would wait for its own multiplications.
-constexpr int kTile = 256;
+// 16 random bits for each element of a parameter at one step, in element order: Philox blocks of 8 (common/philox.h), a tile of
+// them at a time. The same for all blocks, and so worked out beforehand: the keys, and half of the first two rounds, where two
+// of the four words still are what the parameter, its t and the upper half of the block number made them.
+class RandomBits {
+ public:
+  static constexpr int kTile = 8 * kRandomSets * Words::kLanes;  // elements
 
-inline void random_tile(const UpdateArgs& a, int64_t first_block, uint16_t* out) {
-  constexpr int kSets = 2;
-  for (int j = 0; j < kTile / 8; j += kSets * Words::kLanes) {
-    Words x0[kSets], x1[kSets], x2[kSets], x3[kSets];
-    for (int k = 0; k < kSets; ++k) {
-      x0[k] = Words::count_from(static_cast<uint32_t>(first_block + j + k * Words::kLanes));
-      x1[k] = Words(static_cast<uint32_t>(static_cast<uint64_t>(first_block) >> 32));
-      x2[k] = Words(a.rounding_t);
-      x3[k] = Words(a.rounding_ordinal);
+  // For the elements from `begin` up to the next multiple of 2^35: further on the upper half is another one.
+  RandomBits(const UpdateArgs& a, int64_t begin) {
+    const Philox4 start = {
+        {0, static_cast<uint32_t>(static_cast<uint64_t>(begin / 8) >> 32), a.rounding_t, a.rounding_ordinal}};
+    uint32_t high, low, key0 = a.key0, key1 = a.key1;
+    mul_wide(start.x[2], kPhiloxRight, &high, &low);
+    const uint32_t x0 = high ^ start.x[1] ^ key0, x1 = low;
+    first2_ = Words(start.x[3] ^ key1);
+    mul_wide(x0, kPhiloxLeft, &high, &low);
+    key0 += kPhiloxKey0, key1 += kPhiloxKey1;
+    second0_ = Words(x1 ^ key0);
+    second2_ = Words(high ^ key1);
+    third3_ = Words(low);
+    for (int round = 2; round < 10; ++round) {
+      key0 += kPhiloxKey0, key1 += kPhiloxKey1;
+      key0_[round] = Words(key0);
+      key1_[round] = Words(key1);
     }
-    uint32_t key0 = a.key0, key1 = a.key1;
-    for (int round = 0; round < 10; ++round) {
-      for (int k = 0; k < kSets; ++k) {
-        Words left_high, left_low, right_high, right_low;
-        multiply(x0[k], 0xD2511F53u, &left_high, &left_low);
-        multiply(x2[k], 0xCD9E8D57u, &right_high, &right_low);
-        x0[k] = right_high ^ x1[k] ^ Words(key0);
+  }
+
+  // kRandomSets independent sets at once: one alone would wait for its own multiplications.
+  inline __attribute__((always_inline)) void tile(int64_t first_block, uint16_t* out) const {
+    Words x0[kRandomSets], x1[kRandomSets], x2[kRandomSets], x3[kRandomSets], high, low;
+    for (int k = 0; k < kRandomSets; ++k) {
+      multiply(Words::count_from(static_cast<uint32_t>(first_block + k * Words::kLanes)), kPhiloxLeft, &high, &low);
+      x2[k] = low ^ second2_;
+      multiply(high ^ first2_, kPhiloxRight, &high, &low);
+      x0[k] = high ^ second0_;
+      x1[k] = low;
+      x3[k] = third3_;
+    }
+#pragma GCC unroll 8
+    for (int round = 2; round < 10; ++round) {
+      for (int k = 0; k < kRandomSets; ++k) {
+        Words right_high, right_low;
+        multiply(x0[k], kPhiloxLeft, &high, &low);
+        multiply(x2[k], kPhiloxRight, &right_high, &right_low);
+        x0[k] = right_high ^ (x1[k] ^ key0_[round]);
         x1[k] = right_low;
-        x2[k] = left_high ^ x3[k] ^ Words(key1);
-        x3[k] = left_low;
+        x2[k] = high ^ (x3[k] ^ key1_[round]);
+        x3[k] = low;
       }
-      key0 += 0x9E3779B9u;
-      key1 += 0xBB67AE85u;
     }
-    for (int k = 0; k < kSets; ++k) store_blocks(out + 8 * (j + k * Words::kLanes), x0[k], x1[k], x2[k], x3[k]);
+    for (int k = 0; k < kRandomSets; ++k) store_blocks(out + 8 * k * Words::kLanes, x0[k], x1[k], x2[k], x3[k]);
   }
-}
 
-template <class P, class M, bool kAmsgrad, bool kStochastic, bool kCommon>
-inline __attribute__((always_inline)) void update_vector(const Scalars& s, P* p, const P* g, M* m, M* v, M* vmax,
+ private:
+  Words first2_, second0_, second2_, third3_;  // what is xored into word 2 in the first round, and so on
+  Words key0_[10], key1_[10];
+};
+
+// One vector of elements. False, and nothing stored, when kFinite turns out not to hold.
+template <class P, class M, bool kAmsgrad, bool kStochastic, Form kForm>
+inline __attribute__((always_inline)) bool update_vector(const Scalars& s, P* p, const P* g, M* m, M* v, M* vmax,
                                                          const uint16_t* random) {
-  Vec mv = load(m), vv = load(v), xv = kAmsgrad ? load(vmax) : vv;
-  const Vec next = adamw_element<kAmsgrad, kCommon>(s, load(p), load(g), mv, vv, xv);
-  store(m, mv);
-  store(v, vv);
-  if (kAmsgrad) store(vmax, xv);
-  if constexpr (kStochastic) {
-    store_stochastic(p, next, random);
-  } else {
-    store(p, next);
+  constexpr Order kOrder = order_of<P, M>();
+  constexpr bool kClean = kForm == Form::kFinite;  // what is stored is known not to be NaN
+  Vec mv = load<kOrder>(m), vv = load<kOrder>(v), xv = kAmsgrad ? load<kOrder>(vmax) : vv;
+  const Vec next = adamw_element<kAmsgrad, kForm>(s, load<kOrder>(p), load<kOrder>(g), mv, vv, xv);
+  if constexpr (kClean) {
+    if (__builtin_expect(kStochastic ? any_not_finite(next) : any_nan(next), 0)) return false;
   }
+  store<kOrder, kClean>(m, mv);
+  store<kOrder, kClean>(v, vv);
+  if (kAmsgrad) store<kOrder, kClean>(vmax, xv);
+  if constexpr (kStochastic) {
+    store_stochastic<kOrder, kClean>(p, next, random);
+  } else {
+    store<kOrder, kClean>(p, next);
+  }
+  return true;
 }
 
-template <class P, class M, bool kAmsgrad, bool kStochastic, bool kCommon>
+template <class P, class M, bool kAmsgrad, bool kStochastic, Form kForm>
 void update_elements(const UpdateArgs& a) {
   P* p = static_cast<P*>(a.p);
   const P* g = static_cast<const P*>(a.g);
@@ -75,25 +108,40 @@ void update_elements(const UpdateArgs& a) {
   M* v = static_cast<M*>(a.v);
   M* x = static_cast<M*>(a.vmax);
   const Scalars s = a.scalars;
+  const int64_t n = a.n;
   constexpr int kW = Vec::kWidth;
-  alignas(64) uint16_t random[kTile];
+  constexpr Form kAlways = kForm == Form::kFinite ? Form::kCommon : kForm;
+  constexpr int kTile = RandomBits::kTile;
+  alignas(64) uint16_t random[kStochastic ? kTile : 1];
+  const auto bits = [&] {
+    if constexpr (kStochastic)
+      return RandomBits(a, a.begin);
+    else
+      return 0;
+  }();
   int64_t i = 0;
-  for (; i + kW <= a.n; i += kW) {
-    if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
-    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, p + i, g + i, m + i, v + i, kAmsgrad ? x + i : nullptr,
-                                                        random + i % kTile);
+  for (; i + kW <= n; i += kW) {
+    if constexpr (kStochastic) {
+      if (i % kTile == 0) bits.tile((a.begin + i) / 8, random);
+    }
+    M* xi = kAmsgrad ? x + i : nullptr;
+    const uint16_t* r = random + i % kTile;
+    if (!update_vector<P, M, kAmsgrad, kStochastic, kForm>(s, p + i, g + i, m + i, v + i, xi, r))
+      update_vector<P, M, kAmsgrad, kStochastic, kAlways>(s, p + i, g + i, m + i, v + i, xi, r);
   }
-  if (i < a.n) {
+  if (i < n) {
     // The last few elements go through a full vector in a buffer: the same operations, the same bits.
-    if (kStochastic && i % kTile == 0) random_tile(a, (a.begin + i) / 8, random);
+    if constexpr (kStochastic) {
+      if (i % kTile == 0) bits.tile((a.begin + i) / 8, random);
+    }
     P pb[kW] = {}, gb[kW] = {};
     M mb[kW] = {}, vb[kW] = {}, xb[kW] = {};
-    const int64_t left = a.n - i;
+    const int64_t left = n - i;
     for (int64_t j = 0; j < left; ++j) {
       pb[j] = p[i + j], gb[j] = g[i + j], mb[j] = m[i + j], vb[j] = v[i + j];
       if (kAmsgrad) xb[j] = x[i + j];
     }
-    update_vector<P, M, kAmsgrad, kStochastic, kCommon>(s, pb, gb, mb, vb, xb, random + i % kTile);
+    update_vector<P, M, kAmsgrad, kStochastic, kAlways>(s, pb, gb, mb, vb, xb, random + i % kTile);
     for (int64_t j = 0; j < left; ++j) {
       p[i + j] = pb[j], m[i + j] = mb[j], v[i + j] = vb[j];
       if (kAmsgrad) x[i + j] = xb[j];
@@ -103,10 +151,12 @@ void update_elements(const UpdateArgs& a) {
 
 template <class P, class M, bool kAmsgrad, bool kStochastic>
 void update_chunk(const UpdateArgs& a) {
-  if (is_common(a.scalars)) {
-    update_elements<P, M, kAmsgrad, kStochastic, true>(a);
+  if (kTryFinite && is_common_with_decay(a.scalars)) {
+    update_elements<P, M, kAmsgrad, kStochastic, kTryFinite ? Form::kFinite : Form::kCommon>(a);
+  } else if (is_common(a.scalars)) {
+    update_elements<P, M, kAmsgrad, kStochastic, Form::kCommon>(a);
   } else {
-    update_elements<P, M, kAmsgrad, kStochastic, false>(a);
+    update_elements<P, M, kAmsgrad, kStochastic, Form::kAny>(a);
   }
 }
 

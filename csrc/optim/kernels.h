@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "common/dtype.h"
+#include "common/philox.h"
 #include "optim/adamw.h"
 
 namespace rewarm::optim {

@@ -3,6 +3,15 @@
 
 #define REWARM_V inline __attribute__((always_inline))
 
+// Elements lie in a register as in memory.
+enum class Order { kSame };
+template <class P, class M>
+constexpr Order order_of() {
+  return Order::kSame;
+}
+
+constexpr bool kTryFinite = false;  // one instruction makes a number finite here: nothing to gain
+
 struct Vec {
   static constexpr int kWidth = 16;
   __m512 x;
@@ -25,15 +34,25 @@ REWARM_V Vec larger_or_nan(Vec a, Vec b) {
   return Vec(_mm512_mask_mov_ps(_mm512_max_ps(a.x, b.x), _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q), a.x));
 }
 
-REWARM_V Vec load(const float* p) { return Vec(_mm512_loadu_ps(p)); }
-REWARM_V Vec load(const Bfloat16* p) {
+REWARM_V bool any_nan(Vec a) { return _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q) != 0; }
+REWARM_V bool any_not_finite(Vec a) { return any_nan(a - a); }
+
+REWARM_V Vec load_sixteen(const float* p) { return Vec(_mm512_loadu_ps(p)); }
+REWARM_V Vec load_sixteen(const Bfloat16* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   // One permutation puts every half word into the upper half of a word.
   const __m512i spread =
       _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
   return Vec(_mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAAu, spread, _mm512_castsi256_si512(bits))));
 }
-REWARM_V Vec load(const Float16* p) { return Vec(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))); }
+REWARM_V Vec load_sixteen(const Float16* p) {
+  return Vec(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+}
+
+template <Order, class T>
+REWARM_V Vec load(const T* p) {
+  return load_sixteen(p);
+}
 
 REWARM_V void store_high_halves(Bfloat16* p, __m512i bits) {
   const __m512i odd_halves = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17,
@@ -42,7 +61,10 @@ REWARM_V void store_high_halves(Bfloat16* p, __m512i bits) {
 }
 REWARM_V __m512i quiet(__m512i bits) { return _mm512_or_si512(bits, _mm512_set1_epi32(0x00400000)); }
 
-REWARM_V void store(float* p, Vec a) { _mm512_storeu_ps(p, a.x); }
+template <Order, bool kClean>
+REWARM_V void store(float* p, Vec a) {
+  _mm512_storeu_ps(p, a.x);
+}
 REWARM_V void store_by_integers(Bfloat16* p, Vec a) {
   const __m512i u = _mm512_castps_si512(a.x);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
@@ -50,6 +72,7 @@ REWARM_V void store_by_integers(Bfloat16* p, Vec a) {
   const __mmask16 nan = _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q);
   store_high_halves(p, _mm512_mask_mov_epi32(rounded, nan, quiet(u)));
 }
+template <Order, bool kClean>
 REWARM_V void store(Bfloat16* p, Vec a) {
 #if defined(__AVX512BF16__)
   // The instruction rounds as torch does but flushes subnormals, which hardly ever occur.
@@ -64,9 +87,11 @@ REWARM_V void store(Bfloat16* p, Vec a) {
 #endif
   store_by_integers(p, a);
 }
+template <Order, bool kClean>
 REWARM_V void store(Float16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+template <Order, bool kClean>
 REWARM_V void store_stochastic(Bfloat16* p, Vec a, const uint16_t* random) {
   const __m512i u = _mm512_castps_si512(a.x);
   const __m512i noise = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(random)));
@@ -89,6 +114,8 @@ struct Words {
     return Words(_mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), lanes));
   }
 };
+constexpr int kRandomSets = 2;
+
 REWARM_V Words operator^(Words a, Words b) { return Words(_mm512_xor_si512(a.x, b.x)); }
 REWARM_V void multiply(Words a, uint32_t factor, Words* high, Words* low) {
   const __m512i f = _mm512_set1_epi32(static_cast<int>(factor));
@@ -121,7 +148,7 @@ struct Sum {
   template <class T>
   REWARM_V void add_squares(const T* g) {
     for (int j = 0; j < 2; ++j) {
-      const __m512 x = load(g + 16 * j).x;
+      const __m512 x = load_sixteen(g + 16 * j).x;
       const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
       const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
       lane[2 * j] = _mm512_fmadd_pd(low, low, lane[2 * j]);

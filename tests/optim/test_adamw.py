@@ -211,9 +211,12 @@ from rewarm.optim import AdamW
 torch.manual_seed(3)
 digest = hashlib.sha256()
 for dtype, state, rounding in ((torch.float32, None, False), (torch.bfloat16, None, False),
-                               (torch.bfloat16, torch.float32, True),
+                               (torch.bfloat16, torch.float32, True), (torch.bfloat16, None, True),
                                (torch.float16, torch.float32, False), (torch.float16, None, False)):
     params = [torch.nn.Parameter(torch.randn(n).to(dtype)) for n in (1, 15, 17, 33, 257, 16390)]
+    with torch.no_grad():
+        params[-1][5000::70] = float("inf")
+        params[-1][9000::70] = -float("inf")
     opt = AdamW(params, lr=1e-2, max_grad_norm=1.0, state_dtype=state, stochastic_rounding=rounding, seed=11)
     for _ in range(4):
         for p in params:
@@ -262,14 +265,18 @@ def every_16_bit(dtype):
     return torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
 
 
+@pytest.mark.parametrize("beta2", [0.0, 0.5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=name_of)
-def test_every_16_bit_value_is_read_and_written_as_torch_does(dtype):
-    """With lr 0 and beta2 = 0 the new v is g squared: reading and rounding of all 65,536 gradients, against torch's casts."""
+def test_every_16_bit_value_is_read_and_written_as_torch_does(dtype, beta2):
+    """From v = 0 the new v is (1 - beta2) g squared: reading and rounding of all 65,536 gradients, against torch's casts.
+
+    beta2 = 0.5 takes the loop that looks for NaN once a vector, 0 the one that looks at every element.
+    """
     p = torch.nn.Parameter(torch.zeros(2**16, dtype=dtype))
     p.grad = every_16_bit(dtype)
-    opt = AdamW([p], lr=0.0, betas=(0.0, 0.0), weight_decay=0.0)
+    opt = AdamW([p], lr=0.0, betas=(beta2, beta2), weight_decay=0.0)
     opt.step()
-    expected = p.grad.float().square().to(dtype)
+    expected = ((1.0 - beta2) * p.grad.float().square()).to(dtype)
     got = opt.state[p]["exp_avg_sq"]
     assert torch.equal(got.isnan(), expected.isnan())
     finite = ~expected.isnan()
@@ -278,11 +285,12 @@ def test_every_16_bit_value_is_read_and_written_as_torch_does(dtype):
 
 def test_infinite_values_behave_as_in_torch():
     """A second moment that overflowed stays infinite, an infinite parameter stays what it is; NaN where torch has NaN."""
-    start = torch.tensor([1.0, 1.0, math.inf, -math.inf, 1.0, 1.0])
-    first = torch.tensor([1e30, 1.0, 0.0, 0.0, math.nan, math.inf])
+    # Eleven times: whole vectors and a rest; then a stretch that is finite throughout.
+    start = torch.tensor([1.0, 1.0, math.inf, -math.inf, 1.0, 1.0] * 11 + [1.0] * 50)
+    first = torch.tensor([1e30, 1.0, 0.0, 0.0, math.nan, math.inf] * 11 + [1.0] * 50)
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     opt, peer = AdamW([ours], lr=0.1), torch.optim.AdamW([theirs], lr=0.1, fused=True)
-    for grad in (first, torch.ones(6) * 0.1, torch.ones(6) * 0.1):
+    for grad in (first, torch.full_like(first, 0.1), torch.full_like(first, 0.1)):
         ours.grad, theirs.grad = grad.clone(), grad.clone()
         opt.step()
         peer.step()

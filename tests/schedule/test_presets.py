@@ -165,6 +165,7 @@ def test_gupta2023_rounds_the_warm_up():
         (lambda: linear_to_zero(1.0, 1, 2**63), "linear_to_zero: decay_steps"),
         (lambda: presets.gupta2023(1.0, 0), "gupta2023: total: expected a whole number >= 1"),
         (lambda: presets.gupta2023(1.0, 100, 0.5), r"gupta2023: warmup_frac: expected a number in \[0, 0.5\)"),
+        (lambda: presets.gupta2023(1.0, 2, 0.375), "got 0.375: 1 of 2"),
         (lambda: presets.gupta2023(1.0, 100, 0.9, "modern"), r"warmup_frac: expected a number in \[0, 0.808081\]"),
         (lambda: presets.gupta2023(1.0, 100, form="neox"), "gupta2023: form: expected one of clamped, modern"),
         (lambda: presets.gupta2023(1.0, 100, decay_frac=0.5), "gupta2023: decay_frac: only the modern form"),
@@ -200,7 +201,8 @@ def ready_made(draw, shortest=0):
     if kind == "linear_to_zero":
         return linear_to_zero(high, w, a), high, 0.0, w
     form = draw(st.sampled_from(["clamped", "modern"]))
-    schedule = presets.gupta2023(high, a + 1, draw(st.floats(0.0, 0.4)), form)
+    # Of 5 counts and more, two fifths rounded are less than half; of 2, they are the half.
+    schedule = presets.gupta2023(high, a + 5, draw(st.floats(0.0, 0.4)), form)
     return schedule, high, 0.1 * high, schedule.segments[0].length if len(schedule.segments) == 2 else 0
 
 

@@ -1,4 +1,4 @@
-"""``python -m rewarm.bench.table FILE.json…``: the tables of a README, made from what ``rewarm bench --json`` wrote.
+"""``python -m rewarm.bench.table [--compact] FILE.json…``: a README's tables, made from what ``rewarm bench --json`` wrote.
 
 Loads no torch.
 """
@@ -153,23 +153,60 @@ def trace_table(results: list[Result]) -> list[str]:
     return lines
 
 
+def machine(header: dict[str, Any]) -> str:
+    """What tells one machine from another in a column title."""
+    gpu = header["hardware"].get("gpu")
+    return str(gpu["name"]) if gpu else f"{header['hardware']['processor']} ({header['isa']['used']})"
+
+
+def compact(reports: list[dict[str, Any]]) -> str:
+    """One table over all files: a line a workload, three columns a machine. A later file replaces lines of an earlier one."""
+    machines = list(dict.fromkeys(machine(report["header"]) for report in reports))
+    rows: dict[tuple[str, str, int], dict[str, tuple[str, str, str]]] = {}
+    for report in reports:
+        found = [r for r in report["results"] if r["arm"] in ("stable", "fresh")]
+        for workload, dtype, threads in dict.fromkeys((r["workload"], r["dtype"], r["threads"]) for r in found):
+            line = (workload, dtype, threads)
+            of_line = [r for r in found if (r["workload"], r["dtype"], r["threads"]) == line]
+            ours = next(r for r in of_line if r["variant"] == r["ours"] and r["arm"] == "stable")
+            peers = [
+                next((r for r in of_line if r["variant"] == "torch fused" and r["arm"] == arm), None)
+                for arm in ("stable", "fresh")
+            ]
+            ratios = " / ".join(f"{peer['ratio_to_ours']:.2f}" if peer else "" for peer in peers)
+            shown = (milliseconds(ours["median_s"]), floor_cell(ours), ratios)
+            rows.setdefault(line, {})[machine(report["header"])] = shown
+    titles = ["workload", "dtype", "threads", *(t for name in machines for t in (f"{name}, ms", "floor", "× torch fused"))]
+    lines = [_row(titles), _row(["---", "---", *["---:"] * (len(titles) - 2)])]
+    for (workload, dtype, threads), cells_of in rows.items():
+        cells = [cell for name in machines for cell in cells_of.get(name, ("", "", ""))]
+        lines.append(_row([workload.partition("/")[2], dtype, str(threads), *cells]))
+    return "\n".join(lines)
+
+
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main(files: list[str]) -> int:
-    """Prints the tables of every file."""
-    if not files or files[0] in ("-h", "--help"):
-        print("usage: python -m rewarm.bench.table FILE.json [FILE.json ...]", file=sys.stderr)
-        return 0 if files else 2
-    for file in files:
+def main(arguments: list[str]) -> int:
+    """Prints the tables of every file, or with --compact one table of all."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m rewarm.bench.table [--compact] FILE.json [FILE.json ...]", file=sys.stderr)
+        return 0 if arguments else 2
+    together = arguments[0] == "--compact"
+    reports: list[dict[str, Any]] = []
+    for file in arguments[1 if together else 0 :]:
         try:
             report = json.loads(Path(file).read_text(encoding="utf-8"))
-            text = markdown(report)
+            reports.append(report)
+            text = compact(reports) if together else markdown(report)
         except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"{file}: not a report of `rewarm bench --json`: {type(error).__name__}: {error}", file=sys.stderr)
             return 1
-        print(text + "\n")
+        if not together:
+            print(text + "\n")
+    if together and reports:
+        print(compact(reports))
     return 0
 
 

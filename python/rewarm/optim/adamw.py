@@ -11,11 +11,10 @@ from torch.optim import optimizer as torch_optimizer
 
 from rewarm import _dispatch
 from rewarm.errors import InvalidArgument, UnsupportedTensor
-from rewarm.optim import checkpoint
 from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
 from rewarm.optim.capture import refuse_while_capturing
-from rewarm.optim.live import Live, LrScale
-from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Flag, Plan, Tables
+from rewarm.optim.checkpoint import Checkpointed
+from rewarm.optim.plan import Flag, Plan
 from rewarm.schedule import Schedule
 
 _profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
@@ -24,7 +23,7 @@ _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
 
 
-class AdamW(torch.optim.Optimizer):
+class AdamW(Checkpointed):
     r"""torch.optim.AdamW, LambdaLR, clip_grad_norm_ and zero_grad in one step; exact, and closer to float64 than torch's own.
 
     .. math::
@@ -103,7 +102,7 @@ class AdamW(torch.optim.Optimizer):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.seed = int(seed)
-        self.schedules: list[dict[str, Schedule]] = []
+        self.schedules = []
         self._named_backend = backend
         self._set_up()
         self._defaults = {"lr": lr, "weight_decay": weight_decay}
@@ -131,10 +130,10 @@ class AdamW(torch.optim.Optimizer):
 
     def _set_up(self) -> None:
         """What is neither argument nor state: made anew in a copy."""
-        self._plan: Plan | None = None
-        self._tables: Tables | None = None
-        self._counts: dict[int, int] = {}
-        self.written: list[dict[str, object]] = [{} for _ in self.schedules]
+        self._plan = None
+        self._tables = None
+        self._counts = {}
+        self.written = [{} for _ in self.schedules]
         self.warned_about_dtypes = False
         self._step_supports_amp_scaling = True
 
@@ -190,12 +189,6 @@ class AdamW(torch.optim.Optimizer):
             self._tables = self._tables.grown(len(self.param_groups))
             self._write_schedules(g)
         self._plan = None
-
-    def _write_schedules(self, first: int = 0) -> None:
-        for g in range(first, len(self.schedules)):
-            for which, key in enumerate(SCHEDULED):
-                if key in self.schedules[g]:
-                    self.tables.set_schedule(g, which, self.schedules[g][key])
 
     # ---- the step ----------------------------------------------------------------------------------------------------
 
@@ -363,141 +356,6 @@ class AdamW(torch.optim.Optimizer):
             for g, group in enumerate(self.param_groups):
                 plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
             plan.groups_changed()
-
-    # ---- what is read without a sync ---------------------------------------------------------------------------------
-
-    @property
-    def tables(self) -> Tables:
-        """Counters and schedule rows on the device; made at first use."""
-        if self._tables is None:
-            self._tables = Tables(self.device, len(self.param_groups))
-            self._write_schedules()
-        return self._tables
-
-    @property
-    def has_tables(self) -> bool:
-        """Whether `tables` was used yet."""
-        return self._tables is not None
-
-    @property
-    def live(self) -> Live:
-        """Views that change with every step: last_lr, grad_norm, clip_coef, skipped_steps."""
-        scalars, counters = self.tables.scalars, self.tables.counters
-        reads_norm = self.max_grad_norm is not None or self.skip_nonfinite
-        return Live(
-            last_lr=scalars[CLIP_COEF + 1 :],
-            grad_norm=scalars[NORM] if reads_norm else None,
-            clip_coef=scalars[CLIP_COEF] if reads_norm else None,
-            skipped_steps=counters[SKIPPED],
-        )
-
-    @property
-    def last_lr(self) -> Tensor:
-        """The learning rate of the last update, with lr_scale: float64 [n_groups] on the device, NaN before the first."""
-        return self.live.last_lr.clone()
-
-    @property
-    def grad_norm(self) -> Tensor | None:
-        """L2 norm of the last gradients, before clipping: 0-d float64 on the device; None when no norm is read."""
-        norm = self.live.grad_norm
-        return None if norm is None else norm.clone()
-
-    @property
-    def clip_coef(self) -> Tensor | None:
-        """Factor on the last gradients, 0-d float64, 0 for a skipped update; None when no norm is read."""
-        coefficient = self.live.clip_coef
-        return None if coefficient is None else coefficient.clone()
-
-    @property
-    def skipped_steps(self) -> Tensor:
-        """Updates skipped because of non-finite gradients: 0-d int64 on the device."""
-        return self.live.skipped_steps.clone()
-
-    @property
-    def lr_scale(self) -> LrScale:
-        """Factors on the learning rates of the groups: ``opt.lr_scale[i] = 0.5``."""
-        return LrScale(self.param_groups)
-
-    @property
-    def step_device(self) -> torch.device:
-        """Where ``state[p]["step"]`` lives."""
-        return self.device
-
-    def release_capture(self) -> None:
-        """Allows again what is refused after a CUDA graph capture; captured graphs must not be replayed afterwards."""
-        self._captured = False
-
-    _captured = False
-
-    def _refuse_under_capture(self, what: str) -> None:
-        if self._captured:
-            from rewarm.errors import CaptureError
-
-            raise CaptureError(
-                f"AdamW: {what} after this optimizer was captured in a CUDA graph would leave the graph with stale addresses; "
-                "call opt.release_capture() when the graph will not be replayed again"
-            )
-
-    # ---- checkpoints -------------------------------------------------------------------------------------------------
-
-    def exact_counts(self) -> dict[int, int]:
-        """Updates applied to each parameter, by id."""
-        return self._plan.counts() if self._plan is not None else self._counts
-
-    def adopt_counts(self, known: dict[int, int]) -> None:
-        """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
-        self._plan = None
-        self._counts = known
-        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
-        self._write_schedules()
-
-    @_outside_compiled_graphs
-    def state_dict(self) -> dict[str, Any]:
-        """Torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
-        checkpoint.warn_about_dtypes(self)
-        with checkpoint.exported_counters(self):
-            return super().state_dict()
-
-    @_outside_compiled_graphs
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a state dict of rewarm or torch in place, all or nothing.
-
-        Moments keep the dtype of this optimizer. A state dict of torch brings no schedule: this optimizer's own goes on at the
-        largest step count found.
-
-        Raises:
-            StateDictMismatch: A state dict of another model, or with an unreadable schedule; nothing was changed.
-        """
-        self._refuse_under_capture("load_state_dict")
-        state_dict = state_dict.copy()
-        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
-            replaced = pre_hook(self, state_dict)
-            if replaced is not None:
-                state_dict = replaced
-        checkpoint.load(self, state_dict)
-        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
-            post_hook(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
-        copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
-        counters = self._tables.counters.tolist() if self._tables is not None else None
-        counts = self.exact_counts()
-        steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
-        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        counters, steps = state.pop("_counters"), state.pop("_steps")
-        self.schedules = state["schedules"]
-        self._set_up()
-        super().__setstate__(state)
-        params = [p for _, _, p in each_param(self.param_groups)]
-        self.adopt_counts({id(p): n for p, n in zip(params, steps, strict=True)})
-        if counters is not None:
-            values = torch.tensor(counters, dtype=torch.int64)
-            self.tables.host_counters.copy_(values)
-            self.tables.counters.copy_(values)
 
 
 # The path of a step that has hooks or is profiled, made once.

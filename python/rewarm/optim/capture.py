@@ -52,3 +52,20 @@ def check_gradients(opt: AdamW, plan: Plan) -> None:
         "state have none), so no replay would update it; run backward inside the capture, or keep the gradients with "
         "zero_grad(set_to_none=False)"
     )
+
+
+class Recorded(torch.optim.Optimizer):
+    """The part of AdamW that knows whether a CUDA graph holds its addresses."""
+
+    _captured = False
+
+    def release_capture(self) -> None:
+        """Allows again what is refused after a CUDA graph capture; captured graphs must not be replayed afterwards."""
+        self._captured = False
+
+    def _refuse_under_capture(self, what: str) -> None:
+        if self._captured:
+            raise CaptureError(
+                f"AdamW: {what} after this optimizer was captured in a CUDA graph would leave the graph with stale addresses; "
+                "call opt.release_capture() when the graph will not be replayed again"
+            )

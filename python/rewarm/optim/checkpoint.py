@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +15,15 @@ from torch import Tensor
 from rewarm._native import core
 from rewarm.errors import RewarmError, StateDictMismatch
 from rewarm.optim.arguments import SCHEDULED, each_param, param_name
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, new_state
+from rewarm.optim.live import Observed
+from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state
 from rewarm.schedule import Schedule
-
-if TYPE_CHECKING:
-    from rewarm.optim.adamw import AdamW
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
 COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
 _EXACT_IN_FLOAT32 = 2**24
+_outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
 
 class StateDtypeWarning(UserWarning):
@@ -32,7 +31,7 @@ class StateDtypeWarning(UserWarning):
 
 
 @contextmanager
-def exported_counters(opt: AdamW) -> Iterator[None]:
+def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
     counts = opt.exact_counts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
@@ -57,7 +56,7 @@ def exported_counters(opt: AdamW) -> Iterator[None]:
                 group.pop(key, None)
 
 
-def warn_about_dtypes(opt: AdamW) -> None:
+def warn_about_dtypes(opt: Checkpointed) -> None:
     """Once an optimizer: says that torch would not read these moments back exactly."""
     if opt.warned_about_dtypes:
         return
@@ -74,7 +73,7 @@ def warn_about_dtypes(opt: AdamW) -> None:
             return
 
 
-def load(opt: AdamW, state_dict: dict[str, Any]) -> None:
+def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
     """Reads a state dict of rewarm or of torch.optim.AdamW into `opt`; nothing changes unless all of it fits.
 
     Raises:
@@ -159,7 +158,7 @@ def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | N
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
 
 
-def _load_state(opt: AdamW, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
+def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
     """Copies moments in place where there are some, else into new tensors of our own. Returns t by id of the parameter."""
     known = {}
     present = {id(p) for p, _ in loaded}
@@ -184,7 +183,7 @@ def _load_state(opt: AdamW, loaded: list[tuple[Tensor, dict[str, Any]]], foreign
     return known
 
 
-def _load_counters(opt: AdamW, saved_groups: list[dict[str, Any]], loaded: list[tuple[Tensor, dict[str, Any]]]) -> None:
+def _load_counters(opt: Checkpointed, saved_groups: list[dict[str, Any]], loaded: list[tuple[Tensor, dict[str, Any]]]) -> None:
     tables = opt.tables
     first = saved_groups[0]
     words = np.zeros(tables.host_counters.numel(), dtype=np.int64)
@@ -201,3 +200,82 @@ def _load_counters(opt: AdamW, saved_groups: list[dict[str, Any]], loaded: list[
     tables.host_counters.copy_(values)
     if tables.counters is not tables.host_counters:
         tables.counters.copy_(values)
+
+
+class Checkpointed(Observed):
+    """The part of AdamW that is saved, loaded, copied and pickled."""
+
+    seed: int
+    state_dtype: torch.dtype | None
+    warned_about_dtypes: bool
+    written: list[dict[str, object]]
+    _plan: Plan | None
+    _counts: dict[int, int]
+
+    def _set_up(self) -> None:
+        """What is neither argument nor state: made anew in a copy."""
+        raise NotImplementedError
+
+    @property
+    def step_device(self) -> torch.device:
+        """Where ``state[p]["step"]`` lives."""
+        return self.device
+
+    def exact_counts(self) -> dict[int, int]:
+        """Updates applied to each parameter, by id."""
+        return self._plan.counts() if self._plan is not None else self._counts
+
+    def adopt_counts(self, known: dict[int, int]) -> None:
+        """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
+        self._plan = None
+        self._counts = known
+        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
+        self._write_schedules()
+
+    @_outside_compiled_graphs
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's AdamW state dict, with counters, schedules and seed as plain values inside the groups."""
+        warn_about_dtypes(self)
+        with exported_counters(self):
+            return super().state_dict()
+
+    @_outside_compiled_graphs
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state dict of rewarm or torch in place, all or nothing.
+
+        Moments keep the dtype of this optimizer. A state dict of torch brings no schedule: this optimizer's own goes on at the
+        largest step count found.
+
+        Raises:
+            StateDictMismatch: A state dict of another model, or with an unreadable schedule; nothing was changed.
+        """
+        self._refuse_under_capture("load_state_dict")
+        state_dict = state_dict.copy()
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = pre_hook(self, state_dict)
+            if replaced is not None:
+                state_dict = replaced
+        load(self, state_dict)
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
+        counters = self._tables.counters.tolist() if self._tables is not None else None
+        counts = self.exact_counts()
+        steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
+        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        counters, steps = state.pop("_counters"), state.pop("_steps")
+        self.schedules = state["schedules"]
+        self._set_up()
+        super().__setstate__(state)
+        params = [p for _, _, p in each_param(self.param_groups)]
+        self.adopt_counts({id(p): n for p, n in zip(params, steps, strict=True)})
+        if counters is not None:
+            values = torch.tensor(counters, dtype=torch.int64)
+            self.tables.host_counters.copy_(values)
+            self.tables.counters.copy_(values)

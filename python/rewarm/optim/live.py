@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from rewarm.optim.arguments import checked_scalar
+from rewarm.optim.arguments import SCHEDULED, checked_scalar
+from rewarm.optim.capture import Recorded
+from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Tables
+from rewarm.schedule import Schedule
 
 
 class Live(NamedTuple):
@@ -35,3 +39,71 @@ class LrScale:
 
     def __repr__(self) -> str:
         return repr([self[group] for group in range(len(self))])
+
+
+class Observed(Recorded):
+    """The part of AdamW that shows what the last step did, read without a sync."""
+
+    device: torch.device
+    schedules: list[dict[str, Schedule]]
+    max_grad_norm: float | None
+    skip_nonfinite: bool
+    _tables: Tables | None
+
+    @property
+    def tables(self) -> Tables:
+        """Counters and schedule rows on the device; made at first use."""
+        if self._tables is None:
+            self._tables = Tables(self.device, len(self.param_groups))
+            self._write_schedules()
+        return self._tables
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether `tables` was used yet."""
+        return self._tables is not None
+
+    @property
+    def live(self) -> Live:
+        """Views that change with every step: last_lr, grad_norm, clip_coef, skipped_steps."""
+        scalars, counters = self.tables.scalars, self.tables.counters
+        reads_norm = self.max_grad_norm is not None or self.skip_nonfinite
+        return Live(
+            last_lr=scalars[CLIP_COEF + 1 :],
+            grad_norm=scalars[NORM] if reads_norm else None,
+            clip_coef=scalars[CLIP_COEF] if reads_norm else None,
+            skipped_steps=counters[SKIPPED],
+        )
+
+    @property
+    def last_lr(self) -> Tensor:
+        """The learning rate of the last update, with lr_scale: float64 [n_groups] on the device, NaN before the first."""
+        return self.live.last_lr.clone()
+
+    @property
+    def grad_norm(self) -> Tensor | None:
+        """L2 norm of the last gradients, before clipping: 0-d float64 on the device; None when no norm is read."""
+        norm = self.live.grad_norm
+        return None if norm is None else norm.clone()
+
+    @property
+    def clip_coef(self) -> Tensor | None:
+        """Factor on the last gradients, 0-d float64, 0 for a skipped update; None when no norm is read."""
+        coefficient = self.live.clip_coef
+        return None if coefficient is None else coefficient.clone()
+
+    @property
+    def skipped_steps(self) -> Tensor:
+        """Updates skipped because of non-finite gradients: 0-d int64 on the device."""
+        return self.live.skipped_steps.clone()
+
+    @property
+    def lr_scale(self) -> LrScale:
+        """Factors on the learning rates of the groups: ``opt.lr_scale[i] = 0.5``."""
+        return LrScale(self.param_groups)
+
+    def _write_schedules(self, first: int = 0) -> None:
+        for g in range(first, len(self.schedules)):
+            for which, key in enumerate(SCHEDULED):
+                if key in self.schedules[g]:
+                    self.tables.set_schedule(g, which, self.schedules[g][key])

@@ -237,7 +237,8 @@ def gupta2023(
         travelled = total - 2 * warmup_steps
         if travelled <= 0:
             raise InvalidArgument(
-                f"gupta2023: warmup_frac: expected a number in [0, 0.5) for the clamped form, got {warmup_frac!r}"
+                "gupta2023: warmup_frac: expected a number in [0, 0.5) for the clamped form, and a warm-up under half of total "
+                f"once rounded to whole counts, got {warmup_frac!r}: {warmup_steps} of {total}"
             )
         decay = legacy_cosine(max_lr, min_lr, travelled, fraction=travelled / total, units=units)
     else:

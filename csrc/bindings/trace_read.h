@@ -23,7 +23,6 @@ pybind11::str shown(const std::string& bytes);
 // Lists (file index, line, byte, column or None, text, expected, action).
 pybind11::list reject_list(const std::vector<trace::Reject>& rejects);
 
-// (name, type as rewarm.trace.schema spells it, unit).
 // (name, Arrow's name of the type, unit) of every column.
 pybind11::list field_list(const trace::ArrowFields& fields);
 

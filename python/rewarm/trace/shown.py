@@ -98,10 +98,10 @@ def rows_table(rows: Any, width: int) -> Table:
         return made
     made.add_column("column", no_wrap=True)
     made.add_column("unit", no_wrap=True)
-    room = width - max(map(len, names)) - max(map(len, units)) - 10
+    room = width - max(map(len, names)) - max(4, *map(len, units)) - 6
     shown = 0
     while shown < rows.num_rows:
-        room -= max(len(texts[shown]) for texts in columns) + 2
+        room -= max(5, *(len(texts[shown]) for texts in columns)) + 2
         if room < 0 and shown > 0:
             break
         made.add_column(f"row {shown + 1}", justify="right", overflow="fold")

@@ -193,10 +193,11 @@ def head(paths: tuple[str, ...], rows: int, json_file: str | None, **options: An
     rewarm trace head runtime_triggerType --json -
     """  # noqa: D301
     from rewarm.trace import shown
+    from rewarm.trace.one_source import record_batches
     from rewarm.trace.table import batches
 
     with batches(_one_or_list(paths), **_given(options)) as stream:
-        first = shown.first_rows(stream, rows)
+        first = shown.first_rows(record_batches(stream), rows, stream.schema)
         rejects = stream.rejects
     if json_file is not None:
         _write_json(json_file, shown.json_rows(first))

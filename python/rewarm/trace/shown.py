@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -28,19 +28,15 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def first_rows(batches: Any, rows: int) -> Any:
-    """The first rows of `rewarm.trace.batches` as a ``pyarrow.Table``; reads no batch more than it needs."""
+def first_rows(batches: Iterator[Any], rows: int, schema: Any) -> Any:
+    """The first rows of some ``pyarrow.RecordBatch`` as a table; takes no batch more than it needs."""
     pa = pyarrow()
     parts: list[Any] = []
     missing = rows
-    while missing > 0:
-        # Not as an Arrow stream: that would turn a TraceError into text.
-        batch = next(batches, None)
-        if batch is None:
-            break
-        parts.append(pa.record_batch(batch).slice(0, missing))
+    while missing > 0 and (batch := next(batches, None)) is not None:
+        parts.append(batch.slice(0, missing))
         missing -= parts[-1].num_rows
-    return pa.Table.from_batches(parts, schema=pa.schema(batches.schema))
+    return pa.Table.from_batches(parts, schema=pa.schema(schema))
 
 
 def _as_table(table: Any) -> Any:

@@ -170,27 +170,6 @@ void check_signals() {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-// (name, type as rewarm.trace.schema spells it, unit).
-py::list field_list(const trace::ArrowFields& fields) {
-  const auto type_of = [](const trace::OutputField& field) -> std::string {
-    switch (field.type) {
-      case trace::Type::kInt8: return "int8";
-      case trace::Type::kInt16: return "int16";
-      case trace::Type::kInt32: return "int32";
-      case trace::Type::kInt64: return "int64";
-      case trace::Type::kFloat64: return "float64";
-      case trace::Type::kFixedBinary: return "fixed_size_binary(" + std::to_string(field.width) + ")";
-      case trace::Type::kDictionary: return "dictionary<int32, utf8>";
-      case trace::Type::kUtf8: return "utf8";
-      case trace::Type::kUtf8List: return "list<utf8>";
-    }
-    return "";
-  };
-  py::list list;
-  for (const trace::OutputField& field : fields.fields) list.append(py::make_tuple(field.name, type_of(field), field.unit));
-  return list;
-}
-
 int64_t TraceTable::rows() const {
   int64_t rows = 0;
   for (const auto& batch : batches) rows += batch->rows;

@@ -15,7 +15,7 @@ pytest.importorskip("pyarrow")
 import trace_files as files
 
 from rewarm.errors import TraceError
-from rewarm.trace.check import check
+from rewarm.trace import check
 from rewarm.trace.check_keys import Keys
 
 
@@ -148,6 +148,20 @@ def test_runtime_rules(tmp_path):
     assert broken(found) == {"funcID is funcName---userID---poolName", "every field can be read"}
     assert found["runtime", "funcID is funcName---userID---poolName"]["line"] == 3
     assert found["runtime", "every field can be read"]["line"] == 4
+
+
+def test_minute_rules(tmp_path):
+    folder = files.write_minute(tmp_path)
+    files.write_minute(tmp_path, metric="runtimeCost_avg", days=2)
+    found = checked(folder)
+    assert broken(found) == set()
+    assert found["minute", "time is a whole minute"]["rows"] == found["minute", "value >= 0"]["rows"]
+    path = folder / "R1" / "requests" / "day_01.csv"
+    path.write_text(path.read_text().replace("1,90000,1.0,", "1,90001,1.5,"))
+    found = checked(folder)
+    assert broken(found) == {"time is a whole minute", "counts are whole numbers"}
+    assert found["minute", "counts are whole numbers"]["file"] == "R1/requests/day_01.csv"
+    assert found["minute", "counts are whole numbers"]["line"] is None  # a line is many rows of the long table
 
 
 def test_what_is_no_trace_is_an_error(tmp_path):

@@ -5,6 +5,8 @@ The paper: Joosen et al., "Serverless Cold Starts and Where to Find Them", EuroS
 
 from rewarm.errors import TraceError
 from rewarm.trace.aggregate import Aggregate, FileRange, aggregate
+from rewarm.trace.check import check
+from rewarm.trace.convert import convert
 from rewarm.trace.rejects import Reject, Rejects
 from rewarm.trace.schema import Field, Schema
 from rewarm.trace.table import Batch, Batches, Files, Table, batches, read
@@ -23,5 +25,7 @@ __all__ = [
     "TraceError",
     "aggregate",
     "batches",
+    "check",
+    "convert",
     "read",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from rewarm.trace.check_findings import Finding
 from rewarm.trace.check_group import Group
 from rewarm.trace.listing import PathArgument
-from rewarm.trace.one_source import one_source
+from rewarm.trace.one_source import one_source, record_batches
 from rewarm.trace.progress import Progress
 from rewarm.trace.shown import pyarrow
 from rewarm.trace.source import discover
@@ -63,7 +63,7 @@ def check(
                 if (source.table, source.region or "") != (kind, name):
                     continue
                 with one_source(source, time=time, unknown_columns=unknown_columns, threads=threads, on_error="null") as stream:
-                    for rows in group.file(source, map(pa.record_batch, stream)):
+                    for rows in group.file(source, record_batches(stream)):
                         done_rows += rows
                         if shown is not None:
                             shown(done_bytes + stream.progress[0], done_rows)

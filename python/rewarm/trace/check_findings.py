@@ -83,7 +83,8 @@ def resolve_lines(findings: Iterable[Finding], skipped: Mapping[str, Collection[
     """
     wanted: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.source is not None and finding.row is not None:
+        # A line of a minute table is as many rows as it has fields that hold something, or none.
+        if finding.source is not None and finding.row is not None and finding.table != "minute":
             wanted.setdefault(finding.source.name, []).append(finding)
     for name, found in wanted.items():
         source = found[0].source

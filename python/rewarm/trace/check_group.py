@@ -116,9 +116,9 @@ class Group:
         if "requestID" in names:
             column = batch.column("requestID")
             width = column.type.byte_width
-            words = np.frombuffer(column.buffers()[1], np.uint64, len(column) * width // 8, column.offset * width)
+            raw = np.frombuffer(column.buffers()[1], np.uint64, len(column) * width // 8, column.offset * width)
             # Two different ids out of n share a key with probability n**2 / 2**65: about 1e-6 for 7 M.
-            keys = words.reshape(-1, width // 8) @ _ID_FACTORS[: width // 8]
+            keys = raw.reshape(-1, width // 8) @ _ID_FACTORS[: width // 8]
             self._ids.add(keys[valid(column)])
         if {"poolName", "pod_serial", "clusterName"} <= set(names):
             words, codes = words_and_codes(batch.column("poolName"))

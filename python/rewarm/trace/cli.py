@@ -193,10 +193,11 @@ def head(paths: tuple[str, ...], rows: int, json_file: str | None, **options: An
     rewarm trace head runtime_triggerType --json -
     """  # noqa: D301
     from rewarm.trace import shown
+    from rewarm.trace.one_source import record_batches
     from rewarm.trace.table import batches
 
     with batches(_one_or_list(paths), **_given(options)) as stream:
-        first = shown.first_rows(stream, rows)
+        first = shown.first_rows(record_batches(stream), rows, stream.schema)
         rejects = stream.rejects
     if json_file is not None:
         _write_json(json_file, shown.json_rows(first))
@@ -231,7 +232,7 @@ def check(paths: tuple[str, ...], json_file: str | None, **options: Any) -> None
 
 
 @trace.command()
-@_options("table", "region", "time", "runtime", "on_error", "json_file")
+@_options("table", "region", "time", "runtime", "on_error", "unknown_columns", "json_file")
 @click.option("--by", type=Names(), default=(), help="Keys, such as region,runtime,hour.")
 @click.option("--values", type=Names(), default=(), help="Columns to sum up, such as totalCost_cold_start.")
 @click.option("--quantiles", type=Names(float), default=(), help="Such as .5,.99; within 1 % of the exact value.")
@@ -249,8 +250,15 @@ def scan(paths: tuple[str, ...], json_file: str | None, output: str | None, **op
     rewarm trace scan cold_start/R1 --by funcName --values totalCost_cold_start -o R1.agg
     """  # noqa: D301
     from rewarm.trace.aggregate import aggregate
+    from rewarm.trace.progress import Progress
+    from rewarm.trace.source import discover
 
-    found = aggregate(_one_or_list(paths), **_given(options))
+    given = _given(options)
+    total = sum(
+        s.size for s in discover(_one_or_list(paths), **{k: given[k] for k in ("table", "region") if k in given}).sources
+    )
+    with Progress("scan", total) as shown:
+        found = aggregate(_one_or_list(paths), progress=shown, **given)
     _aggregate_out(found, output, json_file)
     rejected = found.rejected
     if rejected:

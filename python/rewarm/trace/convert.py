@@ -13,7 +13,7 @@ import numpy as np
 
 from rewarm.errors import InvalidArgument
 from rewarm.trace.listing import PathArgument
-from rewarm.trace.one_source import one_source
+from rewarm.trace.one_source import one_source, record_batches
 from rewarm.trace.progress import Progress
 from rewarm.trace.rejects import Rejects
 from rewarm.trace.shown import pyarrow
@@ -118,7 +118,7 @@ def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable
             pq.ParquetWriter(temporary, schema, compression="zstd", sorting_columns=sorting) as writer,
         ):
             waiting: list[Any] = []
-            for batch in map(pa.record_batch, stream):
+            for batch in record_batches(stream):
                 waiting.append(batch)
                 tick(batch.num_rows)
                 if sum(b.num_rows for b in waiting) >= _ROW_GROUP:
@@ -132,10 +132,9 @@ def _write(source: Source, target: Path, options: dict[str, Any], tick: Callable
 
 def _is_sorted(source: Source, column: str, options: dict[str, Any]) -> bool:
     """Whether the column never falls and is never null: the claim of a Parquet file is about every row."""
-    pa = pyarrow()
     last = -np.inf
     with one_source(source, **(options | {"columns": [column]})) as stream:
-        for batch in map(pa.record_batch, stream):
+        for batch in record_batches(stream):
             values = batch.column(0)
             if values.null_count:
                 return False

@@ -16,7 +16,7 @@ from rewarm.errors import BackendUnavailable
 from rewarm.trace.source import Source, discover
 from rewarm.trace.runtime_trigger import functions
 from rewarm.trace.synthetic import MARKER
-from rewarm.trace.table import Batches, Files, _reader
+from rewarm.trace.table import Batches, Files, open_reader
 
 Array = NDArray[Any]
 COSTS = ("totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
@@ -219,7 +219,7 @@ class Trace:
         # The sources are at hand: `rewarm.trace.batches` would list the path and read every header of it again.
         sources = self.sources(table, region, metric, stat)
         files = Files([source.name for source in sources], [])
-        with Batches(_reader(sources, True, table, list(columns)), files) as stream:
+        with Batches(open_reader(sources, list(columns), recycle=True), files) as stream:
             for batch in stream:
                 yield pa.record_batch(batch)
 

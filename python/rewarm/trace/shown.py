@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -28,19 +28,15 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def first_rows(batches: Any, rows: int) -> Any:
-    """The first rows of `rewarm.trace.batches` as a ``pyarrow.Table``; reads no batch more than it needs."""
+def first_rows(batches: Iterator[Any], rows: int, schema: Any) -> Any:
+    """The first rows of some ``pyarrow.RecordBatch`` as a table; takes no batch more than it needs."""
     pa = pyarrow()
     parts: list[Any] = []
     missing = rows
-    while missing > 0:
-        # Not as an Arrow stream: that would turn a TraceError into text.
-        batch = next(batches, None)
-        if batch is None:
-            break
-        parts.append(pa.record_batch(batch).slice(0, missing))
+    while missing > 0 and (batch := next(batches, None)) is not None:
+        parts.append(batch.slice(0, missing))
         missing -= parts[-1].num_rows
-    return pa.Table.from_batches(parts, schema=pa.schema(batches.schema))
+    return pa.Table.from_batches(parts, schema=pa.schema(schema))
 
 
 def _as_table(table: Any) -> Any:
@@ -98,10 +94,10 @@ def rows_table(rows: Any, width: int) -> Table:
         return made
     made.add_column("column", no_wrap=True)
     made.add_column("unit", no_wrap=True)
-    room = width - max(map(len, names)) - max(map(len, units)) - 10
+    room = width - max(map(len, names)) - max(4, *map(len, units)) - 6
     shown = 0
     while shown < rows.num_rows:
-        room -= max(len(texts[shown]) for texts in columns) + 2
+        room -= max(5, *(len(texts[shown]) for texts in columns)) + 2
         if room < 0 and shown > 0:
             break
         made.add_column(f"row {shown + 1}", justify="right", overflow="fold")

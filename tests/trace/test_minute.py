@@ -310,8 +310,10 @@ def test_the_instruction_sets_agree(tmp_path):
     data = random_file(11, names(333), 60, 0.2)
     path = write(tmp_path, data)
     code = (
-        "import sys, hashlib; from rewarm import trace; from rewarm._native import core; t = trace.read(sys.argv[1]).to_numpy();"
-        "print(core.trace_minute_isa(), hashlib.sha256(t['value'].tobytes() + t['time'].tobytes() + ','.join(t['funcID']).encode()).hexdigest())"
+        "import sys, hashlib; from rewarm import trace; from rewarm._native import core\n"
+        "t = trace.read(sys.argv[1]).to_numpy()\n"
+        "rows = t['value'].tobytes() + t['time'].tobytes() + ','.join(t['funcID']).encode()\n"
+        "print(core.trace_minute_isa(), hashlib.sha256(rows).hexdigest())"
     )
     seen = {}
     for isa in ("baseline", ""):

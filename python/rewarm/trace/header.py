@@ -109,8 +109,8 @@ def parse_header(line: bytes, name: str) -> Header:
         fail(f"a quote that is not closed or stands inside a name ({error})", mark, text[:80])
     if _is_data(columns):
         raise TraceError(
-            f"{name}:1 (byte 0): expected {A_HEADER}, got a row of data, {text[:80]!r}: this part was written without a header; "
-            'write it again with .option("header", True)',
+            f"{name}:1 (byte 0): expected {A_HEADER}, got a row of data, {text[:80]!r}: this part was written without "
+            'a header; write it again with .option("header", True)',
             file=name,
             line=1,
             byte=0,

@@ -9,7 +9,6 @@
 
 #include "bindings/bind.h"
 #include "bindings/trace_read.h"
-#include "trace/kernels.h"
 #include "trace/trace_error.h"
 
 namespace py = pybind11;
@@ -286,7 +285,6 @@ ReadOptions read_options(const std::string& table, std::vector<std::string> colu
 void bind_trace(py::module_& m) {
   translate_trace_failures();
   m.attr("MOST_REJECTS") = trace::kMostRejects;
-  m.def("trace_isa", [] { return trace::kernels().name; });
 
   py::class_<ReadOptions>(m, "TraceOptions")
       .def(py::init(&read_options), py::kw_only(), py::arg("table"), py::arg("columns"), py::arg("text_ids"),

@@ -139,3 +139,80 @@ def format_minutes(
     crlf: bool = False,
 ) -> bytes:
     """Lines of a minute table from sparse rows: begins [minutes + 1] into indices and values; empty where no entry stands."""
+
+MOST_REJECTS: int
+
+class TraceOptions:
+    """What the trace reader shall do; made by rewarm.trace.options.read_options, which checks the arguments."""
+
+    def __init__(
+        self,
+        *,
+        table: str,
+        columns: list[str],
+        text_ids: bool,
+        ignore_unknown: bool,
+        on_error: str,
+        threads: int,
+        block_bytes: int,
+        id_bytes: int,
+        time_begin: float | None,
+        time_end: float | None,
+        clusters: list[int],
+        functions: list[str],
+        runtime: list[tuple[str | None, str, str | None, str | None]] | None,
+        regions: list[str],
+    ) -> None:
+        """Columns: empty = default. id_bytes: 0 = as the first row. clusters, functions: empty = all. Times in seconds."""
+
+class TraceBatch:
+    """Some rows, as Arrow lays them out."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    @property
+    def file(self) -> int:
+        """Index of the file that the rows come from."""
+    def column(self, index: int) -> Any:
+        """A copy: an array; (codes, words) of a dictionary, -1 for null; a list of str and None."""
+    def schema_capsule(self) -> Any: ...
+    def array_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...
+
+class TraceTable:
+    """All rows of a read."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_batches(self) -> int: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    def column(self, index: int) -> Any:
+        """As `TraceBatch.column`."""
+    def schema_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...
+
+class TraceReader:
+    """Reads files of the cold-start or request table; sources are rewarm.trace.source.Source."""
+
+    def __init__(self, sources: Any, options: TraceOptions, recycle: bool, version: str) -> None: ...
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    def next(self) -> TraceBatch | None:
+        """The next batch in row order; releases the GIL while it waits."""
+    def read_all(self, progress: Any) -> TraceTable:
+        """The remaining rows; calls progress(bytes, rows) while it waits."""
+    def stop(self) -> None:
+        """Ends the workers."""
+    def counters(self) -> tuple[int, int, int]:
+        """Bytes, rows and files read so far."""
+    def rejects(self) -> tuple[int, list[tuple[int, int, int, str | None, str, str, str]]]:
+        """How many in what was delivered, and the first ones: file index, line, byte, column, text, expected, action."""
+    def schema_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...

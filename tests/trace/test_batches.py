@@ -96,7 +96,11 @@ def test_an_error_comes_after_the_batches_before_it(folder):
                     rows += len(batch)
             assert (caught.value.file, caught.value.line) == ("day_01.csv", 701)
             assert 1500 < rows <= 1500 + 699
-        with block_bytes(20_000), batches(folder, threads=threads) as stream, pytest.raises(pa.ArrowInvalid, match=r"day_01\.csv:701"):
+        with (
+            block_bytes(20_000),
+            batches(folder, threads=threads) as stream,
+            pytest.raises(pa.ArrowInvalid, match=r"day_01\.csv:701"),
+        ):
             pa.RecordBatchReader.from_stream(stream).read_all()
 
 

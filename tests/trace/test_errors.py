@@ -132,7 +132,9 @@ def test_headers(tmp_path):
     error = raised(tmp_path, data.replace(b"deployCodeCost", b"deployCosts"))
     assert error.line == 1 and error.column == "deployCosts"
     assert 'has no column "deployCosts"' in str(error) and 'unknown_columns="ignore"' in str(error)
-    error = raised(tmp_path, data.replace(b"deployCodeCost", b"deployCosts"), unknown_columns="ignore", columns=["deployCodeCost"])
+    error = raised(
+        tmp_path, data.replace(b"deployCodeCost", b"deployCosts"), unknown_columns="ignore", columns=["deployCodeCost"]
+    )
     assert 'the file has no column "deployCodeCost"' in str(error)
     assert "twice" in str(raised(tmp_path, data.replace(b"deployCodeCost", b"time")))
 
@@ -194,7 +196,7 @@ def test_ctrl_c_ends_a_read(tmp_path):
     """A fifo would never end: here the reader waits for a decoder that never gives anything."""
     code = """
 import _thread, threading, time
-from rewarm.trace import source, table
+from rewarm.trace.table import open_reader
 class Stuck:
     def read(self, n):
         time.sleep(0.05)
@@ -204,8 +206,9 @@ class Stuck:
 names = tuple("day time clusterName funcName userID requestID totalCost_cold_start podAllocationCost deployCodeCost "
               "deployDependencyCost schedulingCost podID".split())
 class Source(Stuck):
-    name, path, region, size, header, header_bytes, crlf, compression = "x", "x", None, 1, names, 0, False, "gzip"
-reader = table._reader([Source()], False, "cold_start", None, threads=2)
+    table, name, path, region, size, header, header_bytes = "cold_start", "x", "x", None, 1, names, 0
+    crlf, compression = False, "gzip"
+reader = open_reader([Source()], recycle=False, threads=2)
 threading.Timer(0.5, _thread.interrupt_main).start()
 start = time.monotonic()
 try:
@@ -221,7 +224,8 @@ print(time.monotonic() - start < 20)
 
 def test_a_python_error_in_a_decoder_comes_out_as_it_is():
     class Source:
-        name, path, region, size, header, header_bytes, crlf, compression = "x", "x", None, 1, ("time",), 0, False, "gzip"
+        table, name, path, region, size, header, header_bytes = "cold_start", "x", "x", None, 1, ("time",), 0
+        crlf, compression = False, "gzip"
 
         def open(self):
             raise ZeroDivisionError("in the decoder")
@@ -229,4 +233,4 @@ def test_a_python_error_in_a_decoder_comes_out_as_it_is():
     from rewarm.trace import table
 
     with pytest.raises(ZeroDivisionError, match="in the decoder"):
-        table._reader([Source()], False, "cold_start", None, threads=2).read_all(progress=None)
+        table.open_reader([Source()], recycle=False, threads=2).read_all(progress=None)

@@ -24,10 +24,8 @@ def listed(name: str, value: Any, kinds: tuple[type, ...]) -> list[Any] | None:
     """One value or several as a list; None stays None: no filter."""
     if value is None:
         return None
-    if not isinstance(value, (str, bytes)) and isinstance(value, Iterable):
-        values = list(value)
-    else:
-        values = [value]
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    values = list(value) if several else [value]
     if not values:
         raise InvalidArgument(f"{name}: an empty list keeps nothing; None keeps everything")
     for one in values:
@@ -67,7 +65,8 @@ def time_range(time: tuple[float | None, float | None] | None) -> tuple[float | 
     for bound in (start, stop):
         if bound is not None and bound != bound:
             raise InvalidArgument(f"time: expected seconds or None, got {time!r}")
-    return start, stop
+    # Open at both ends it is a filter still: a row without a time does not pass.
+    return (float("-inf") if start is None and stop is None else start), stop
 
 
 def one_of(name: str, value: str, accepted: tuple[str, ...]) -> str:

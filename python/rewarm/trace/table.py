@@ -218,24 +218,41 @@ def _found(
     region: str | Sequence[str] | None,
     metric: str | Sequence[str] | None,
     stat: str | Sequence[str] | None,
-) -> tuple[Found, str]:
+) -> Found:
     found = discover(path, table=table, region=region, metric=metric, stat=stat)
     kind = found.sources[0].table
     if kind != "minute" and (metric is not None or stat is not None):
         raise InvalidArgument(f"metric and stat filter the minute tables, not the {kind} table")
-    return found, kind
+    return found
 
 
 def _files(found: Found) -> Files:
     return Files([source.name for source in found.sources], found.ignored)
 
 
-def _reader(sources: list[Source], recycle: bool, kind: str, columns: Sequence[str] | None, **options: Any) -> Any:
+def open_reader(
+    sources: Sequence[Source],
+    columns: Sequence[str] | None = None,
+    *,
+    recycle: bool,
+    threads: int | None = None,
+    **options: Any,
+) -> Any:
+    """What reads the rows of these files, all of one table.
+
+    Args:
+        sources: In row order.
+        columns: As in `read`.
+        recycle: Whether batches are let go: their memory is used again.
+        threads: As in `read`.
+        options: The other arguments of `read` that are about rows.
+    """
+    kind = sources[0].table
     if kind == "minute":
-        return minute_reader(sources, columns, **options)
+        return minute_reader(sources, columns, threads=threads, **options)
     if kind == "runtime":
         return functions_reader(sources, columns, **options)
-    settings = read_options(sources, table=kind, columns=columns, **options)
+    settings = read_options(sources, table=kind, columns=columns, threads=threads, **options)
     return core.TraceReader(sources=sources, options=settings, recycle=recycle, version=__version__)
 
 
@@ -293,12 +310,11 @@ def read(
         TraceError: A file cannot be read as what it claims to be; the first such place in row order under "raise".
         InvalidArgument: An argument that is not accepted.
     """
-    found, kind = _found(path, table, region, metric, stat)
-    reader = _reader(
+    found = _found(path, table, region, metric, stat)
+    reader = open_reader(
         found.sources,
-        False,
-        kind,
         columns,
+        recycle=False,
         time=time,
         clusterName=clusterName,
         funcID=funcID,
@@ -311,8 +327,8 @@ def read(
     holder = reader.read_all(progress=progress)
     files = _files(found)
     count, rows = reader.rejects()
-    rejects = Rejects(((files.read[row[0]], *row[1:]) for row in rows), count)
-    return Table(holder, files, rejects, reader.functions if kind == "minute" else None)
+    functions = list(reader.functions) if found.sources[0].table == "minute" else None
+    return Table(holder, files, Rejects(((files.read[row[0]], *row[1:]) for row in rows), count), functions)
 
 
 def batches(
@@ -360,12 +376,11 @@ def batches(
         TraceError: Here for what headers tell, from the iterator for what rows tell.
         InvalidArgument: An argument that is not accepted.
     """
-    found, kind = _found(path, table, region, metric, stat)
-    reader = _reader(
+    found = _found(path, table, region, metric, stat)
+    reader = open_reader(
         found.sources,
-        True,
-        kind,
         columns,
+        recycle=True,
         time=time,
         clusterName=clusterName,
         funcID=funcID,

@@ -33,6 +33,9 @@ _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
 #: What pandas writes over an index without a name, and what it calls that column once it has read it.
 _INDEX_NAMES = ("", "Unnamed: 0")
 
+#: What a file whose first line is a row of data lacks.
+A_HEADER = "a header of column names"
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 #: The widest published header, 7,570 functions of Region 4, has about 220 KB.
 _LONGEST_HEADER = 16 << 20
@@ -75,7 +78,8 @@ def parse_header(line: bytes, name: str) -> Header:
     """Splits a header line, which may begin with a byte order mark, be quoted and end in LF, CRLF or nothing.
 
     Raises:
-        TraceError: It is not UTF-8, is blank, leaves a quote open, or names a column twice.
+        TraceError: It is not UTF-8, is blank, leaves a quote open, or names a column twice; or it is a row of data, which
+            `expected` = A_HEADER tells apart.
     """
 
     def fail(what: str, byte: int = 0, text: str | None = None) -> NoReturn:
@@ -103,6 +107,16 @@ def parse_header(line: bytes, name: str) -> Header:
         (columns,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError) as error:
         fail(f"a quote that is not closed or stands inside a name ({error})", mark, text[:80])
+    if _is_data(columns):
+        raise TraceError(
+            f"{name}:1 (byte 0): expected {A_HEADER}, got a row of data, {text[:80]!r}: this part was written without "
+            'a header; write it again with .option("header", True)',
+            file=name,
+            line=1,
+            byte=0,
+            text=text[:80],
+            expected=A_HEADER,
+        )
     seen: set[str] = set()
     for column in columns:
         if column in seen:
@@ -131,7 +145,7 @@ def _is_funcid(column: str) -> bool:
     return len(parts) == 3 and all(parts)
 
 
-def is_data(columns: tuple[str, ...]) -> bool:
+def _is_data(columns: list[str]) -> bool:
     """Whether a "header" is in truth a row of data: no published name, no funcID, and a number among its fields."""
     if any(c in _PUBLISHED for c in columns):
         return False

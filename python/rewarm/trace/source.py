@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace.archive import Member
 from rewarm.trace.decoder import Decoder, open_decoder
-from rewarm.trace.header import TABLES, Header, detect_table, first_line, is_data, parse_header
+from rewarm.trace.header import A_HEADER, TABLES, Header, detect_table, first_line, parse_header
 from rewarm.trace.listing import Candidate, PathArgument, list_candidates, names_upwards, show
 
 #: The runtime table was published for one region only, in a folder that does not say which.
@@ -23,6 +23,9 @@ METRICS = (
     *("totalCost", "workerCost", "runtimeCost"),
     *("totalCost_frontend", "frontendCost", "busCost", "readBodyCost", "writeRspCost"),
 )
+
+#: In a file without an ending, so many make a first line of numbers a row of data.
+_FEWEST_COMMAS = 3
 
 _REGION = re.compile(r"R[1-9]\d*")
 _STAT = re.compile(r"(.+)_(avg|std|quantile_\d{3})")
@@ -217,21 +220,11 @@ def _source(candidate: Candidate, table: str | None, parse: Callable[[bytes, str
         return None
     try:
         header = parse(line, name)
-    except TraceError:
-        if candidate.named:
+    except TraceError as error:
+        # A text of another kind may be no header either; a row of data has many fields and must not be passed over.
+        if candidate.named or (error.expected == A_HEADER and line.count(b",") >= _FEWEST_COMMAS):
             raise
         return None
-    if is_data(header.columns) and (candidate.named or len(header.columns) >= 4):
-        text = line[:80].decode(errors="replace").rstrip()
-        raise TraceError(
-            f"{name}:1 (byte 0): expected a header of column names, got a row of data, {text!r}: this part was written without "
-            'a header; write it again with .option("header", True)',
-            file=name,
-            line=1,
-            byte=0,
-            text=text,
-            expected="a header of column names",
-        )
     detected = detect_table(header.columns)
     if detected is None and not candidate.named:
         return None

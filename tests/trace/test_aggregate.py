@@ -162,7 +162,7 @@ def test_funcid_brings_its_region(trace):
 
 def test_the_hours_of_all_files_merge_to_the_whole(trace):
     root, _, functions = trace
-    question = dict(by=("region", "runtime", "hour"), values="totalCost_cold_start", quantiles=0.5, runtime=functions)
+    question = {"by": ("region", "runtime", "hour"), "values": "totalCost_cold_start", "quantiles": 0.5, "runtime": functions}
     whole = aggregate(root, **question)
     # From the root, so that names are the same.
     parts = [aggregate(root, region=region, **question) for region in ("R10", "R1", "R2")]

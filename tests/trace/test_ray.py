@@ -17,7 +17,7 @@ ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 HEADER = "day,time,clusterName,funcName,userID,requestID,totalCost_cold_start,podAllocationCost,podID\n"
-QUESTION = dict(by=("region", "funcName"), values=("totalCost_cold_start", "time"), quantiles=(0.5, 0.99))
+QUESTION = {"by": ("region", "funcName"), "values": ("totalCost_cold_start", "time"), "quantiles": (0.5, 0.99)}
 RANGE = 20_000
 
 

@@ -326,7 +326,7 @@ def aggregate(
     return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
 
 
-def _functions(runtime: RuntimeArgument | None) -> Mapping[tuple[str | None, str], tuple[str | None, str | None]]:
+def _functions(runtime: RuntimeArgument | None) -> Mapping[Any, tuple[str | None, str | None]]:
     if runtime is None:
         raise InvalidArgument("aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables")
     if isinstance(runtime, Mapping):

@@ -356,6 +356,12 @@ void bind_trace_aggregate(py::module_& m) {
       .def_static("merge", &merge, py::arg("aggregates"), py::arg("threads"))
       .def("columns", &columns_of, py::arg("quantiles"), py::arg("threads"))
       .def(
+          "fields",
+          [](const Aggregate& a, const std::vector<std::pair<std::string, double>>& quantiles) {
+            return field_list({make_table(a, quantiles, 1)->fields, "", ""});
+          },
+          py::arg("quantiles"))
+      .def(
           "arrow_schema",
           [](const Aggregate& a, const std::string& table, const std::string& version,
              const std::vector<std::pair<std::string, double>>& quantiles) {

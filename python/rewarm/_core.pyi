@@ -216,3 +216,78 @@ class TraceReader:
         """How many in what was delivered, and the first ones: file index, line, byte, column, text, expected, action."""
     def schema_capsule(self) -> Any: ...
     def stream_capsule(self) -> Any: ...
+
+class TraceAggregate:
+    """Groups in the order of their keys; see csrc/trace/aggregate.h."""
+
+    @property
+    def groups(self) -> int: ...
+    @property
+    def total_rows(self) -> int: ...
+    @property
+    def text(self) -> str:
+        """The question, as the caller wrote it."""
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def files(self) -> list[tuple[str | None, str, int, int]]:
+        """(region, name, begin, end); end = -1: all of a compressed file."""
+    def set_files(self, files: list[tuple[str | None, str, int, int]], rejected: int) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> TraceAggregate: ...
+    @staticmethod
+    def merge(aggregates: list[TraceAggregate], threads: int) -> TraceAggregate: ...
+    def columns(
+        self, quantiles: list[tuple[str, float]], threads: int
+    ) -> list[tuple[str, NDArray[Any], NDArray[np.bool_] | None, list[str] | None]]:
+        """(name, values, nulls or None, words or None) of every column."""
+    def fields(self, quantiles: list[tuple[str, float]]) -> list[tuple[str, str, str]]:
+        """(name, Arrow type, unit) of every column."""
+    def arrow_schema(self, table: str, version: str, quantiles: list[tuple[str, float]]) -> Any: ...
+    def arrow_stream(self, table: str, version: str, quantiles: list[tuple[str, float]], threads: int) -> Any: ...
+    def quantile(self, value: int, q: float) -> NDArray[np.float64]:
+        """One number a group; NaN where it holds no value."""
+    def bins(self, group: int, value: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Codes and counts of the bins that are not empty."""
+    def exact_sum(self, group: int, value: int) -> int:
+        """As a whole number of 2**-60."""
+
+class TraceColumnSink:
+    """The sink of a scan, fed with columns in memory: keys first, then values.
+
+    A column is an array, (array, nulls or None), or (codes, nulls or None, words).
+    """
+
+    def __init__(
+        self,
+        keys: list[tuple[str, str]],
+        values: list[str],
+        histograms: bool,
+        max_groups: int,
+        text: str,
+        workers: int,
+        rows_a_partial: int = ...,
+    ) -> None: ...
+    def feed(self, worker: int, rows: int, columns: list[Any]) -> None: ...
+    def too_large(self) -> tuple[int, int, float] | None:
+        """(row in its batch, value column, number) of the first value that cannot be added exactly."""
+    def finish(self, threads: int) -> TraceAggregate: ...
+
+def trace_scan(
+    sources: Any,
+    options: Any,
+    by: list[str],
+    values: list[str],
+    histograms: bool,
+    max_groups: int,
+    text: str,
+    progress: Any,
+) -> tuple[TraceAggregate, list[tuple[int, int, int, str | None, str, str, str]]]:
+    """Reads files and adds them up: the aggregate, and the rejects that were kept."""
+
+def trace_bin_of(x: float) -> int:
+    """The bin of a number; see csrc/trace/histogram.h."""
+
+def trace_bin_midpoint(code: int) -> float:
+    """The middle of a bin."""

@@ -162,7 +162,7 @@ def test_funcid_brings_its_region(trace):
 
 def test_the_hours_of_all_files_merge_to_the_whole(trace):
     root, _, functions = trace
-    question = dict(by=("region", "runtime", "hour"), values="totalCost_cold_start", quantiles=0.5, runtime=functions)
+    question = {"by": ("region", "runtime", "hour"), "values": "totalCost_cold_start", "quantiles": 0.5, "runtime": functions}
     whole = aggregate(root, **question)
     # From the root, so that names are the same.
     parts = [aggregate(root, region=region, **question) for region in ("R10", "R1", "R2")]
@@ -301,7 +301,9 @@ def test_a_value_too_large_is_named(tmp_path):
     rows = cold_rows("R1", 0, 50)
     rows[33]["totalCost_cold_start"] = 1e300
     write(tmp_path / "R1" / "day_00.csv", rows)
-    with pytest.raises(TraceError, match=r"R1/day_00\.csv.* column totalCost_cold_start: expected a number below 2\*\*62") as caught:
+    with pytest.raises(
+        TraceError, match=r"R1/day_00\.csv.* column totalCost_cold_start: expected a number below 2\*\*62"
+    ) as caught:
         aggregate(tmp_path, "region", "totalCost_cold_start")
     assert (caught.value.file, caught.value.column, caught.value.text) == ("R1/day_00.csv", "totalCost_cold_start", "1e+300")
 
@@ -348,13 +350,13 @@ def test_duckdb_agrees(trace):
     ).fetchall()
     mine = found.to_numpy()
     assert [tuple(row[:2]) for row in peer] == list(zip(mine["clusterName"].tolist(), mine["day"].tolist(), strict=True))
-    for i, name in ((2, "rows"), (3, "totalCost_cold_start_count"), (4, "totalCost_cold_start_min"), (5, "totalCost_cold_start_max")):
+    for i, name in enumerate(("rows", *(f"totalCost_cold_start_{what}" for what in ("count", "min", "max"))), start=2):
         assert mine[name].tolist() == [row[i] for row in peer]
     for q, name in ((0.5, "p50"), (0.99, "p99")):
         for got, row in zip(mine[f"totalCost_cold_start_{name}"], peer, strict=True):
             rank = math.floor(q * (row[3] - 1))
             exact = duckdb.sql(
-                f"SELECT quantile_disc(v, {(rank + 0.5) / row[3]}) FROM (SELECT unnest({row[6]}) v)"
+                f"SELECT quantile_disc(v, {(rank + 0.5) / row[3]}) FROM (SELECT unnest({row[6]})::DOUBLE v)"
             ).fetchall()[0][0]
             assert exact == row[6][rank]
             assert abs(got - exact) <= 0.01 * exact

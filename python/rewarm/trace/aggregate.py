@@ -122,7 +122,8 @@ class Aggregate:
                 quantiles and so kept no histograms.
         """
         if value not in self.values:
-            raise InvalidArgument(f"Aggregate.quantile: value: expected one of {', '.join(self.values) or 'none'}, got {value!r}")
+            columns = ", ".join(self.values) or "none"
+            raise InvalidArgument(f"Aggregate.quantile: value: expected one of {columns}, got {value!r}")
         (checked,) = checked_quantiles(q, self.values)
         if not self.quantiles:
             raise InvalidArgument("Aggregate.quantile: no histograms were kept; name at least one quantile when you aggregate")
@@ -153,7 +154,8 @@ class Aggregate:
             if not isinstance(other, Aggregate):
                 raise InvalidArgument(f"Aggregate.merge: expected aggregates, got {type(other).__name__}")
             if other._spec != self._spec:
-                raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {_difference(self._spec, other._spec)}")
+                difference = _difference(self._spec, other._spec)
+                raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {difference}")
         return Aggregate(core.TraceAggregate.merge([self._core, *(other._core for other in others)], thread_count(None)))
 
     def to_bytes(self) -> bytes:
@@ -320,13 +322,11 @@ def aggregate(
     if engine == "ray":
         from rewarm.trace.ray import scan_on_ray
 
-        return Aggregate(
-            scan_on_ray(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress)
-        )
+        return Aggregate(scan_on_ray(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
     return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
 
 
-def _functions(runtime: RuntimeArgument | None) -> Mapping[tuple[str | None, str], tuple[str | None, str | None]]:
+def _functions(runtime: RuntimeArgument | None) -> Mapping[Any, tuple[str | None, str | None]]:
     if runtime is None:
         raise InvalidArgument("aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables")
     if isinstance(runtime, Mapping):

@@ -38,9 +38,7 @@ def scan(
         raise InvalidArgument(f"aggregate: table: expected cold_start or request, got {spec.table!r}")
     # A count of rows needs a column too: the region costs nothing to read.
     columns = list(dict.fromkeys((*spec.by, *spec.values))) or ["region"]
-    options = read_options(
-        sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings
-    )
+    options = read_options(sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings)
     aggregate, _ = core.trace_scan(
         sources=sources,
         options=options,

@@ -71,7 +71,8 @@ class Spec:
         try:
             fields = json.loads(text)
             if fields["version"] != VERSION:
-                raise InvalidArgument(f"aggregate: a question of version {fields['version']}; this build knows version {VERSION}")
+                version = fields["version"]
+                raise InvalidArgument(f"aggregate: a question of version {version}; this build knows version {VERSION}")
             return cls(
                 table=str(fields["table"]),
                 by=tuple(map(str, fields["by"])),

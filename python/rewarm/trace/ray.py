@@ -97,8 +97,8 @@ def scan_on_ray(
         range_bytes: The least size of a task.
 
     Raises:
-        TraceError: The first place in row order that cannot be read, with all ranges that hold one; or a range whose worker died
-            again and again.
+        TraceError: The first place in row order that cannot be read, with all ranges that hold one, or whose worker died again
+            and again.
         BackendUnavailable: Ray is not installed.
     """
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):

@@ -13,11 +13,6 @@ namespace {
 constexpr int64_t kMostRows = kSubBlock / 2;  // a row is at least one character and its line end
 constexpr size_t kRowWords = kMostRows / 64 + 1;
 
-size_t words_of(int64_t rows) { return static_cast<size_t>(rows + 63) / 64; }
-
-bool test(const std::vector<uint64_t>& bits, int64_t row) { return bits[static_cast<size_t>(row >> 6)] >> (row & 63) & 1; }
-void set(std::vector<uint64_t>* bits, int64_t row) { (*bits)[static_cast<size_t>(row >> 6)] |= uint64_t{1} << (row & 63); }
-
 }  // namespace
 
 Decoder::Decoder(Shared* shared)
@@ -421,127 +416,6 @@ void Decoder::check_times(const Grid& grid) {
              plan_.table->columns[static_cast<size_t>(task.published)].name, text.begin, text.end, "row skipped",
              std::string("a time whose ") + unit.name + (output.kind == OutputKind::kDay ? " fits 16 bits" : " fits 32 bits"));
       }
-    }
-  }
-}
-
-// ---- derive --------------------------------------------------------------------------------------------------------------
-
-void Decoder::derive(int64_t rows, BatchBuilder* out) {
-  for (size_t i = 0; i < plan_.outputs.size(); ++i) {
-    const Output& output = plan_.outputs[i];
-    switch (output.kind) {
-      case OutputKind::kField:
-      case OutputKind::kRequestText:
-      case OutputKind::kPodText:
-      case OutputKind::kPodSerial: break;
-      case OutputKind::kRegion: {
-        const int32_t region = shared_.files[static_cast<size_t>(file_)].region;
-        std::fill_n(out->next<int32_t>(i), rows, std::max(region, 0));
-        if (region < 0) {
-          std::fill_n(odd_.begin(), words_of(rows), ~uint64_t{0});
-          if (rows % 64 != 0) odd_[words_of(rows) - 1] = (uint64_t{1} << (rows % 64)) - 1;
-          out->set_null(i, odd_.data(), rows);
-        }
-        break;
-      }
-      case OutputKind::kDay:
-      case OutputKind::kHour:
-      case OutputKind::kMinute:
-      case OutputKind::kHourOfDay: derive_time(output.kind, i, rows, out); break;
-      case OutputKind::kFuncId:
-      case OutputKind::kRuntime:
-      case OutputKind::kTriggerGroup: derive_function(output.kind, i, rows, out); break;
-      default: derive_pool(output.kind, i, rows, out);
-    }
-    if (output.published >= 0) {
-      const Scratch& s = scratch_[static_cast<size_t>(output.published)];
-      if (s.any_null) out->set_null(i, s.nulls.data(), rows);
-    }
-  }
-}
-
-void Decoder::derive_pool(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out) {
-  int32_t* to = out->next<int32_t>(output);
-  if (kind == OutputKind::kPoolName) {
-    std::copy_n(pool_codes_.data(), rows, to);
-    return;
-  }
-  std::fill_n(odd_.begin(), words_of(rows), 0);
-  bool unknown = false;
-  for (int64_t row = 0; row < rows; ++row) {
-    if (is_null(plan_.pod, row)) {
-      to[row] = 0;
-      continue;
-    }
-    const int32_t pool = pool_codes_[static_cast<size_t>(row)];
-    const PoolLimits& limits = pools_.limits(pool);
-    int32_t value = limits.cpu;
-    if (kind == OutputKind::kMemoryLimit) value = limits.memory;
-    if (kind == OutputKind::kPoolClass) value = pool_class(limits);
-    if (kind == OutputKind::kSize && limits.cpu >= 0) {
-      if (size_codes_.size() <= static_cast<size_t>(pool)) size_codes_.resize(static_cast<size_t>(pool) + 1, -1);
-      int32_t& code = size_codes_[static_cast<size_t>(pool)];
-      if (code < 0) code = shared_.words.sizes.code(std::to_string(limits.cpu) + "-" + std::to_string(limits.memory));
-      value = code;
-    }
-    to[row] = std::max(value, 0);
-    if (value < 0) set(&odd_, row), unknown = true;
-  }
-  if (unknown) out->set_null(output, odd_.data(), rows);
-}
-
-void Decoder::derive_time(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out) {
-  const TimeUnit unit = time_unit(kind);
-  const double* time = static_cast<const double*>(scratch_[static_cast<size_t>(plan_.table->time)].values);
-  for (int64_t row = 0; row < rows; ++row) {
-    // The value under a null is NaN, and no integer.
-    const int32_t count = time[row] == time[row] ? static_cast<int32_t>(std::floor(time[row] / unit.seconds)) : 0;
-    if (kind == OutputKind::kDay) {
-      out->next<int16_t>(output)[row] = static_cast<int16_t>(count);
-    } else if (kind == OutputKind::kHourOfDay) {
-      out->next<int8_t>(output)[row] = static_cast<int8_t>((count % 24 + 24) % 24);
-    } else {
-      out->next<int32_t>(output)[row] = count;
-    }
-  }
-}
-
-void Decoder::derive_function(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out) {
-  const int32_t* function = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.function)].values);
-  const int32_t* user = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.user)].values);
-  const int32_t region = shared_.files[static_cast<size_t>(file_)].region;
-  int32_t* to = out->next<int32_t>(output);
-  std::fill_n(odd_.begin(), words_of(rows), 0);
-  bool unknown = false;
-  for (int64_t row = 0; row < rows; ++row) {
-    int32_t code = -1;
-    if (!is_null(plan_.function, row) && !is_null(plan_.user, row) && !is_null(plan_.pod, row)) {
-      const FunctionFacts& facts =
-          functions_.find(region, function[row], user[row], pool_codes_[static_cast<size_t>(row)], pools_);
-      code = kind == OutputKind::kFuncId    ? facts.code
-             : kind == OutputKind::kRuntime ? facts.joined.runtime
-                                            : facts.joined.trigger_group;
-    }
-    to[row] = std::max(code, 0);
-    if (code < 0) set(&odd_, row), unknown = true;
-  }
-  if (unknown) out->set_null(output, odd_.data(), rows);
-}
-
-void Decoder::add_dictionaries(Batch* batch) const {
-  static const auto classes = std::make_shared<const Dictionary>(Dictionary{{"small", "large"}});
-  for (size_t i = 0; i < plan_.outputs.size(); ++i) {
-    std::shared_ptr<const Dictionary>& dictionary = batch->columns[i].dictionary;
-    switch (plan_.outputs[i].kind) {
-      case OutputKind::kPoolName: dictionary = shared_.words.pools.snapshot(); break;
-      case OutputKind::kSize: dictionary = shared_.words.sizes.snapshot(); break;
-      case OutputKind::kPoolClass: dictionary = classes; break;
-      case OutputKind::kFuncId: dictionary = shared_.words.functions.snapshot(); break;
-      case OutputKind::kRuntime: dictionary = options_.runtime->runtimes(); break;
-      case OutputKind::kTriggerGroup: dictionary = options_.runtime->trigger_groups(); break;
-      case OutputKind::kRegion: dictionary = shared_.words.regions; break;
-      default: break;
     }
   }
 }

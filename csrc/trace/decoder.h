@@ -16,6 +16,16 @@
 
 namespace rewarm::trace {
 
+// Sets of rows, as the kernels write them: bit r % 64 of word r / 64.
+inline size_t words_of(int64_t rows) { return static_cast<size_t>(rows + 63) / 64; }
+
+inline bool test(const std::vector<uint64_t>& bits, int64_t row) {
+  return bits[static_cast<size_t>(row >> 6)] >> (row & 63) & 1;
+}
+inline void set(std::vector<uint64_t>* bits, int64_t row) {
+  (*bits)[static_cast<size_t>(row >> 6)] |= uint64_t{1} << (row & 63);
+}
+
 // What all workers of one call share.
 struct Shared {
   const std::vector<SourceFile>& files;

@@ -71,7 +71,7 @@ struct ReadOptions {
   std::vector<std::string> regions;  // the region dictionary that SourceFile::region indexes
 };
 
-// Counters that another thread may read while the work goes on.
+// Counters that another thread may read while the work goes on. Bytes are those on the disk: of a stream, once it has ended.
 struct Progress {
   std::atomic<int64_t> bytes{0}, rows{0}, files{0};
   std::atomic<bool> cancel{false};  // workers stop at the edge of a sub-block

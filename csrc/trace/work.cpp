@@ -55,6 +55,7 @@ void Work::finish(int64_t index, int64_t lines, UnitRejects rejects) {
   }
   const Unit& unit = units_[static_cast<size_t>(index)];
   const SourceFile& file = shared_.files[static_cast<size_t>(unit.file)];
+  if (file.open) progress_.bytes.fetch_add(file.size, std::memory_order_relaxed);  // what it takes on the disk
   if (file.open || unit.end >= std::min(file.size, file.range_end)) progress_.files.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -204,7 +205,7 @@ bool Worker::read_range(int64_t index, int64_t end) {
     const int64_t remaining = file.open ? left : std::min(left, file.size - window_.offset());
     line_ += decoder_.decode(text, static_cast<uint32_t>(n), window_.offset(), line_, remaining, &builder_, &rejects_);
     window_.consume(n);
-    progress.bytes.fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
+    if (!file.open) progress.bytes.fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
   }
   return true;
 }

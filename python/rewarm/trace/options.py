@@ -82,11 +82,11 @@ def runtime_rows(
     """The runtime tables as rows (region, funcID, runtime, trigger group)."""
     if runtime is None:
         return None
-    if not isinstance(runtime, Mapping):
-        from rewarm.trace.runtime_trigger import functions
+    if isinstance(runtime, Mapping):
+        return [(region, function, *values) for (region, function), values in runtime.items()]
+    from rewarm.trace.runtime_trigger import functions
 
-        runtime = functions(runtime)
-    return [(region, function, *values) for (region, function), values in runtime.items()]
+    return [(region, function, *values) for (region, function), values in functions(runtime).items()]
 
 
 def regions_of(sources: Iterable[Source]) -> list[str]:

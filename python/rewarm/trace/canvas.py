@@ -19,6 +19,8 @@ SERIES = tuple(f"#00fd{index:02x}" for index in range(10))
 WORDS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"} | {
     token: f"var(--c{index})" for index, token in enumerate(SERIES)
 }
+# Inches of a figure that stands beside another; the page scales both.
+HALF = (4.7, 2.9)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 SVG_DASHES = ("", "6 2.5", "2 2", "6 2 2 2", "11 2.5")
 _TOKEN = re.compile("|".join(WORDS))
@@ -129,15 +131,19 @@ def dots(ax: Any, x: Iterable[float], y: Iterable[float], colour: str, *, size: 
     ax.autoscale_view()
 
 
-def log_axis(ax: Any, *, x: bool = False, y: bool = False) -> None:
-    """Logarithmic axes whose ticks read 0.01, 1, 1000, 1e6."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+def log_axis(ax: Any, *, x: bool = False, y: bool = False, ticks: int = 9) -> None:
+    """Logarithmic axes whose ticks read 0.01, 1, 1000, 1e6; at most `ticks` of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    for wanted, axis in ((x, ax.xaxis), (y, ax.yaxis)):
+    for wanted, name in ((x, "x"), (y, "y")):
         if wanted:
-            axis._set_axes_scale("log")
-            axis.set_major_locator(LogLocator(numticks=9))
+            getattr(ax, f"set_{name}scale")("log")
+            axis = getattr(ax, f"{name}axis")
+            low, high = getattr(ax, f"get_{name}lim")()
+            # Less than two decades hold at most one power of ten.
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,), numticks=ticks))
             axis.set_major_formatter(FuncFormatter(tick))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def tick(value: float, _: int = 0) -> str:

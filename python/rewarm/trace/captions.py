@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+HALF = ("fig3a", "fig3b", "fig3c", "fig4a", "fig4b", "fig6a", "fig6b", "fig7a", "fig7b", "fig10a", "fig10b", "fig10c", "fig10d")
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure of the report.
@@ -24,6 +27,11 @@ class Figure:
     title: str
     caption: str
     open: str = ""
+
+    @property
+    def half(self) -> bool:
+        """Whether another figure stands beside it."""
+        return self.id in HALF
 
 
 SECTIONS: dict[str, tuple[str, str]] = {

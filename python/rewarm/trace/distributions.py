@@ -145,8 +145,7 @@ def breakdown(cold: ColdStarts, out: Measured) -> None:
     everything = np.ones(len(cold.time), bool)
     _components_of(cold, "all", everything, "fig15", complete, out)
     for column in COSTS:
-        if region in out.series.get("fig15", {}):
-            out.series.setdefault("fig16", {})[f"{region} {column} all"] = out.series["fig15"][f"{region} {column} all"]
+        out.draw("fig16", f"{region} {column} all", out.series["fig15"][f"{region} {column} all"])
 
 
 def _names(labels: Iterable[Any]) -> list[str]:

@@ -12,10 +12,10 @@ from rewarm.trace.shares import GROUPS, TRIGGERS
 
 SHORT = {
     "totalCost_cold_start": "total",
-    "podAllocationCost": "allocation",
+    "podAllocationCost": "alloc",
     "deployCodeCost": "code",
-    "deployDependencyCost": "dependency",
-    "schedulingCost": "scheduling",
+    "deployDependencyCost": "dep",
+    "schedulingCost": "sched",
     "cold starts": "count",
 }
 STATISTICS = ("pods", "cold starts", "functions")
@@ -64,7 +64,7 @@ def shares(name: str, points: Points) -> Drawing:
             ax.set_title(f"by {by}", loc="left")
         panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: shares of pods, cold starts and functions by group")))
     for by, names in GROUPS.items():
-        keys += [Key(f"{by}: {key.name}" if key is key else key.name, key.colour) for key in group_keys(list(names), dashed=False)]
+        keys += [Key(f"{by}: {key.name}", key.colour) for key in group_keys(list(names), dashed=False)]
     return panels, keys
 
 
@@ -156,7 +156,7 @@ def starts(name: str, points: Points) -> Drawing:
     names = [*TRIGGERS, "no runtime row"]
     for region, of in by_region(points).items():
         figure, (ax,) = new(7.2, 3.8)
-        most = max((max(group["x"], default=1.0) for group in of.values()), default=1.0)
+        most = max((max(group["y"], default=1.0) for group in of.values()), default=1.0)
         ax.plot([1, most], [1, most], color=MUTED, linewidth=0.8)
         for index, group in enumerate(names):
             if group in of:

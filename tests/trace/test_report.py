@@ -30,7 +30,8 @@ def value(results, quantity, statistic, group="all", region="R2", section=None):
     found = [
         n["value"]
         for n in results["numbers"]
-        if (n["quantity"], n["statistic"], n["group"], n["region"]) == (quantity, statistic, group, region) and section in (None, n["section"])
+        if (n["quantity"], n["statistic"], n["group"], n["region"]) == (quantity, statistic, group, region)
+        and section in (None, n["section"])
     ]
     assert len(found) == 1, f"{quantity} {statistic} {group} {region}: {len(found)} numbers"
     return found[0]
@@ -79,12 +80,20 @@ def test_every_published_number_is_measured_or_named(made):
 
 def test_six_of_31_days_are_partial(made):
     results = made[0]
-    complete = [n for n in results["numbers"] if n["section"] in ("distributions", "pools", "correlation", "breakdown") and n["complete"]]
+    complete = [
+        n
+        for n in results["numbers"]
+        if n["section"] in ("distributions", "pools", "correlation", "breakdown") and n["complete"]
+    ]
     assert complete == []
-    assert {n["verdict"] for n in results["numbers"] if n["section"] == "distributions" and n["published"] is not None} == {"partial"}
+    assert {n["verdict"] for n in results["numbers"] if n["section"] == "distributions" and n["published"] is not None} == {
+        "partial"
+    }
     # The runtime table has no days.
     assert value(results, "functions by runtime", "count", "http") == 1
-    assert [n["verdict"] for n in results["numbers"] if (n["quantity"], n["group"]) == ("functions by runtime", "http")] == ["differ"]
+    assert [n["verdict"] for n in results["numbers"] if (n["quantity"], n["group"]) == ("functions by runtime", "http")] == [
+        "differ"
+    ]
 
 
 def test_json_file_block_and_dict_are_the_same(made):
@@ -226,7 +235,9 @@ def test_agreement(text, kind, agrees, differs):
 
 
 def test_last_digit():
-    assert [paper.last_digit(text) for text in ("2.35", "2.1e6", "236", ".0161", "1.2e-4")] == pytest.approx([0.01, 1e5, 1, 1e-4, 1e-5])
+    assert [paper.last_digit(text) for text in ("2.35", "2.1e6", "236", ".0161", "1.2e-4")] == pytest.approx(
+        [0.01, 1e5, 1, 1e-4, 1e-5]
+    )
 
 
 def test_published_numbers_hang_together():

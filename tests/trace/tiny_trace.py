@@ -10,7 +10,11 @@ REQUEST = (
     "time_worker,time_frontend,requestID,clusterName,funcName,podID,userID,totalCost_worker,workerCost,runtimeCost,"
     "totalCost_frontend,frontendCost,busCost,readBodyCost,writeRspCost,cpu_usage,memory_usage,requestBodySize"
 )
-FUNCTIONS = (("400", "418", "pool22-300-128"), ("565", "486", "pool30-1800-2048"), ("1060", "777", "custom.image.gpu-25800-32768"))
+FUNCTIONS = (
+    ("400", "418", "pool22-300-128"),
+    ("565", "486", "pool30-1800-2048"),
+    ("1060", "777", "custom.image.gpu-25800-32768"),
+)
 KINDS = (("100", "Python3", "TIMER-A"), ("1000", "http", "APIG-S TIMER-A"), ("12900", "Custom", "OBS-A"))
 DAYS = (0, 1, 2, 10, 11, 30)
 PER_DAY = 12
@@ -58,7 +62,12 @@ def write(root, *, regions=("R2", "R5"), tables=("cold_start", "request", "runti
             rows = [request_row(region, i, k) for i in range(PER_DAY) for k in range(3)]
             (folder / "part-00000-x-c000.csv").write_text("\n".join([REQUEST, *rows, ""]))
         if "minute" in tables:
-            for metric, values in (("requests", "{n}.0"), ("num_pods", "{n}.0"), ("runtimeCost_avg", "0.{n}"), ("cpu_usage_avg", "0.{n}")):
+            for metric, values in (
+                ("requests", "{n}.0"),
+                ("num_pods", "{n}.0"),
+                ("runtimeCost_avg", "0.{n}"),
+                ("cpu_usage_avg", "0.{n}"),
+            ):
                 _minute(base / "quantiles" / region / metric, values, days)
     if "runtime" in tables:
         folder = base / "runtime_triggerType"
@@ -78,6 +87,10 @@ def _minute(folder, values, days):
         rows = []
         for minute in range(1440):
             n = 2 + (minute // 360) % 3
-            cells = [values.format(n=n), values.format(n=1) if minute % 60 == 0 else "", values.format(n=5) if minute == 0 else ""]
+            cells = [
+                values.format(n=n),
+                values.format(n=1) if minute % 60 == 0 else "",
+                values.format(n=5) if minute == 0 else "",
+            ]
             rows.append(f"{day},{day * 86400 + minute * 60},{','.join(cells)}")
         (folder / f"day_{day:02d}.csv").write_text("\n".join([header, *rows, ""]))

@@ -61,11 +61,15 @@ def style() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise BackendUnavailable(f'trace reports need matplotlib ({error}); install it with: pip install "rewarm[trace]"') from error
+        raise BackendUnavailable(
+            f'trace reports need matplotlib ({error}); install it with: pip install "rewarm[trace]"'
+        ) from error
     return matplotlib.rc_context(STYLE)
 
 
-def new(width: float = 7.2, height: float = 3.0, *, rows: int = 1, columns: int = 1, sharey: bool = False) -> tuple[Any, list[Any]]:
+def new(
+    width: float = 7.2, height: float = 3.0, *, rows: int = 1, columns: int = 1, sharey: bool = False
+) -> tuple[Any, list[Any]]:
     """A figure and its axes, row by row; sizes in inches, which the page scales."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -102,7 +106,9 @@ def svg(figure: Any, name: str, alt: str) -> str:
     body = _TOKEN.sub(lambda match: WORDS[match.group()], body)
     body = _FONT.sub(r"font-size: \1px", body)
     # Tenths of a point are enough for coordinates; the text between the tags holds numbers that must stay as they are.
-    body = _TAG.sub(lambda tag: _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), tag.group()), body)
+    body = _TAG.sub(
+        lambda tag: _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), tag.group()), body
+    )
     body = re.sub(r"\s*\n\s*", "\n", body)
     viewbox = box.group(1) if box else "0 0 1 1"
     return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>{body}</svg>'
@@ -113,7 +119,16 @@ def region_gid(region: str, part: str = "") -> str:
     return f"region:{region}:{part}"
 
 
-def dots(ax: Any, x: Iterable[float], y: Iterable[float], colour: str, *, size: float = 2.4, alpha: float = 0.55, gid: str | None = None) -> None:
+def dots(
+    ax: Any,
+    x: Iterable[float],
+    y: Iterable[float],
+    colour: str,
+    *,
+    size: float = 2.4,
+    alpha: float = 0.55,
+    gid: str | None = None,
+) -> None:
     """Points as one path of round caps: a tenth of the bytes that a marker for each would take."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path

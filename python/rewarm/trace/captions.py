@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 HALF = ("fig3a", "fig3b", "fig3c", "fig4a", "fig4b", "fig6a", "fig6b", "fig7a", "fig7b", "fig10a", "fig10b", "fig10c", "fig10d")
 
 
@@ -39,17 +38,21 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "functions": ("Functions and users", "How often functions run, for how long, with how much CPU, and who owns them."),
     "load": ("Load over time", "The daily pattern of requests, its peaks and troughs, and the holiday."),
     "running": ("Who runs", "Running pods, cold starts and functions by trigger, runtime and size."),
-    "distributions": ("Cold-start times and gaps", "How long cold starts take, how far apart they come, and the laws fitted to both."),
+    "distributions": (
+        "Cold-start times and gaps",
+        "How long cold starts take, how far apart they come, and the laws fitted to both.",
+    ),
     "components": ("Components over time", "The four parts of a cold start by hour, and cold starts per day and hour."),
     "correlation": ("Correlation", "Which parts rise together, minute by minute, and with the number of cold starts."),
     "pools": ("Small and large pools", "Cold starts in pools of at most 400 millicores and 256 MB against all larger ones."),
-    "starts": ("Requests against cold starts", "Which functions start cold at nearly every request, and which cause most cold starts."),
+    "starts": (
+        "Requests against cold starts",
+        "Which functions start cold at nearly every request, and which cause most cold starts.",
+    ),
     "breakdown": ("By runtime and trigger", "Total and components of cold starts by runtime and by trigger group."),
     "utility": ("Pod utility", "How long a pod was useful for each second that its cold start took."),
 }
-GROUPING = (
-    "Triggers are grouped by one of two readings that give the paper's counts: five functions with two kinds of trigger could stand elsewhere."
-)
+GROUPING = "Triggers are grouped by one of two readings that give the paper's counts: five functions with two kinds of trigger could stand elsewhere."
 FIGURES: tuple[Figure, ...] = (
     Figure(
         "fig1",
@@ -83,9 +86,19 @@ FIGURES: tuple[Figure, ...] = (
         "cpu_usage is that of the whole pod while a request ran, so requests that overlap count it twice.",
     ),
     Figure(
-        "fig4a", "functions", "Fig. 4a", "Functions per user", "Share of users with at most so many functions; userID and funcID of the columns of the minute table."
+        "fig4a",
+        "functions",
+        "Fig. 4a",
+        "Functions per user",
+        "Share of users with at most so many functions; userID and funcID of the columns of the minute table.",
     ),
-    Figure("fig4b", "functions", "Fig. 4b", "Requests per user", "Share of users with at most so many requests; minute table requests summed over userID."),
+    Figure(
+        "fig4b",
+        "functions",
+        "Fig. 4b",
+        "Requests per user",
+        "Share of users with at most so many requests; minute table requests summed over userID.",
+    ),
     Figure(
         "fig5",
         "load",
@@ -104,7 +117,12 @@ FIGURES: tuple[Figure, ...] = (
         "undefined below 1440 requests a day and where the trough is 0; such functions are counted, not drawn.",
     ),
     Figure(
-        "fig6b", "load", "Fig. 6b", "Peak-to-trough against cold starts", "As before, over the function's cold starts; cold-start table.", "As in Fig. 6a."
+        "fig6b",
+        "load",
+        "Fig. 6b",
+        "Peak-to-trough against cold starts",
+        "As before, over the function's cold starts; cold-start table.",
+        "As in Fig. 6a.",
     ),
     Figure(
         "fig7a",
@@ -124,7 +142,12 @@ FIGURES: tuple[Figure, ...] = (
         "As in Fig. 7a. Whether the paper weighs a minute by its requests is not said; here each function-minute counts once.",
     ),
     Figure(
-        "fig8a", "running", "Fig. 8a", "Running pods by trigger", "Mean running pods of each hour by trigger group; minute table num_pods joined with the runtime table.", GROUPING
+        "fig8a",
+        "running",
+        "Fig. 8a",
+        "Running pods by trigger",
+        "Mean running pods of each hour by trigger group; minute table num_pods joined with the runtime table.",
+        GROUPING,
     ),
     Figure(
         "fig8b",
@@ -133,7 +156,13 @@ FIGURES: tuple[Figure, ...] = (
         "Running pods by runtime",
         "Mean running pods of each hour by runtime; PHP7.3, Go1.x, C# and unknown are one group.",
     ),
-    Figure("fig8c", "running", "Fig. 8c", "Running pods by size", "Mean running pods of each hour by CPU and memory limit, taken from poolName."),
+    Figure(
+        "fig8c",
+        "running",
+        "Fig. 8c",
+        "Running pods by size",
+        "Mean running pods of each hour by CPU and memory limit, taken from poolName.",
+    ),
     Figure(
         "fig8d",
         "running",
@@ -142,8 +171,21 @@ FIGURES: tuple[Figure, ...] = (
         "Shares by trigger, runtime and size: of mean running pods (num_pods), of cold starts, and of functions (runtime table).",
         GROUPING,
     ),
-    Figure("fig9", "running", "Fig. 9", "Triggers of each runtime", "Share of a runtime's functions in each trigger group; runtime table.", GROUPING),
-    Figure("fig10a", "distributions", "Fig. 10a", "Cold-start time by region", "Share of cold starts that take at most so long; totalCost_cold_start."),
+    Figure(
+        "fig9",
+        "running",
+        "Fig. 9",
+        "Triggers of each runtime",
+        "Share of a runtime's functions in each trigger group; runtime table.",
+        GROUPING,
+    ),
+    Figure(
+        "fig10a",
+        "distributions",
+        "Fig. 10a",
+        "Cold-start time by region",
+        "Share of cold starts that take at most so long; totalCost_cold_start.",
+    ),
     Figure(
         "fig10b",
         "distributions",
@@ -201,7 +243,11 @@ FIGURES: tuple[Figure, ...] = (
         GROUPING,
     ),
     Figure(
-        "fig15", "breakdown", "Fig. 15", "Cold starts by runtime", "Share of cold starts that take at most so long: total and the four components. Dependency times of 0 are left out."
+        "fig15",
+        "breakdown",
+        "Fig. 15",
+        "Cold starts by runtime",
+        "Share of cold starts that take at most so long: total and the four components. Dependency times of 0 are left out.",
     ),
     Figure(
         "fig16",
@@ -209,7 +255,8 @@ FIGURES: tuple[Figure, ...] = (
         "Fig. 16",
         "Cold starts by trigger group",
         "As before, by trigger group.",
-        GROUPING + " The paper's curve of all triggers differs from that of all runtimes, so it covers only a part of the rows; here both are all rows.",
+        GROUPING
+        + " The paper's curve of all triggers differs from that of all runtimes, so it covers only a part of the rows; here both are all rows.",
     ),
     Figure(
         "fig17a",
@@ -221,5 +268,12 @@ FIGURES: tuple[Figure, ...] = (
         "The paper's curves cover 31 days, requests are published for day 30 only, and the end of a pod is not published at all; whether a lifetime "
         "begins before or after the cold start is not said. So nothing here can be more than partial.",
     ),
-    Figure("fig17b", "utility", "Fig. 17b", "Pod utility ratio by trigger group", "As before, by trigger group.", "As in Fig. 17a. " + GROUPING),
+    Figure(
+        "fig17b",
+        "utility",
+        "Fig. 17b",
+        "Pod utility ratio by trigger group",
+        "As before, by trigger group.",
+        "As in Fig. 17a. " + GROUPING,
+    ),
 )

@@ -51,7 +51,9 @@ def arrivals(cold: ColdStarts, out: Measured) -> Array:
     out.add_quantiles("distributions", GAP, region, values, DISTRIBUTION, unit="s", complete=complete)
     out.add("distributions", GAP, "mean", region, float(values.mean()) if len(values) else np.nan, unit="s", complete=complete)
     ties = float(np.mean(values == 0.0)) if len(values) else np.nan
-    out.add("distributions", GAP, "share = 0", region, ties, complete=complete, note="equal stamps: the release has three decimals")
+    out.add(
+        "distributions", GAP, "share = 0", region, ties, complete=complete, note="equal stamps: the release has three decimals"
+    )
     if dropped:
         out.remark("distributions", f"{region}: {dropped:,} gaps that span a day without any cold start are dropped.")
     out.draw("fig10c", region, curve(values, floor=1e-3))
@@ -162,9 +164,7 @@ def _components_of(cold: ColdStarts, group: str, rows: Array, figure: str, compl
         if column == DEP:
             values, quantity, note = values[values > 0.0], f"{DEP} > 0", "zeros left out: no layer"
         percents = (10, 25, 50, 75, 90, 95, 99)
-        out.add_quantiles(
-            "breakdown", quantity, region, values, percents, group=group, unit="s", complete=complete, note=note
-        )
+        out.add_quantiles("breakdown", quantity, region, values, percents, group=group, unit="s", complete=complete, note=note)
         if column == ALLOC and len(values):
             for limit, words in ((1e-3, "1 ms"), (0.1, "100 ms"), (5.0, "5 s")):
                 share = float(np.searchsorted(values, limit, side="right") / len(values))

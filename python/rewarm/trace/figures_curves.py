@@ -35,7 +35,9 @@ def regions(name: str, points: Points) -> Drawing:
         colour, dash, _ = region_style(region)
         ax.plot(curve["x"], curve["y"], color=colour, linestyle=dash, gid=region_gid(region))
     _share_axis(ax, AXES[name])
-    return [Panel("", svg(figure, name, f"Cumulative share over {AXES[name]}, a curve for each of {', '.join(points)}"))], region_keys(list(points))
+    return [
+        Panel("", svg(figure, name, f"Cumulative share over {AXES[name]}, a curve for each of {', '.join(points)}"))
+    ], region_keys(list(points))
 
 
 def fits(name: str, points: Points) -> Drawing:

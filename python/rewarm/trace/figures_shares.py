@@ -37,7 +37,10 @@ def bubbles(name: str, points: Points) -> Drawing:
     ax.margins(0.25)
     ax.set_xlabel("functions")
     ax.set_ylabel("requests")
-    alt = "; ".join(f"{region}: {of['functions']:,} functions, {tick(of['requests'])} requests, {of['pods']:,} pods" for region, of in points.items())
+    alt = "; ".join(
+        f"{region}: {of['functions']:,} functions, {tick(of['requests'])} requests, {of['pods']:,} pods"
+        for region, of in points.items()
+    )
     return [Panel("", svg(figure, name, alt))], region_keys(list(points))
 
 
@@ -55,14 +58,23 @@ def shares(name: str, points: Points) -> Drawing:
                 for bar, statistic, width in zip(bars, shown, widths, strict=True):
                     bar.set_gid(f"share-{by}-{statistic}-{group}".replace(" ", "_"))
                     if width > 0.11:
-                        ax.text(bar.get_x() + width / 2, bar.get_y() + 0.35, f"{width:.2f}"[1:], ha="center", va="center", fontsize=7.5)
+                        ax.text(
+                            bar.get_x() + width / 2,
+                            bar.get_y() + 0.35,
+                            f"{width:.2f}"[1:],
+                            ha="center",
+                            va="center",
+                            fontsize=7.5,
+                        )
                 left = [a + b for a, b in zip(left, widths, strict=True)]
             ax.set_yticks(range(len(shown)), shown)
             ax.set_xlim(0, 1)
             ax.invert_yaxis()
             ax.grid(False)
             ax.set_title(f"by {by}", loc="left")
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: shares of pods, cold starts and functions by group")))
+        panels.append(
+            Panel(region, svg(figure, f"{name}-{region}", f"{region}: shares of pods, cold starts and functions by group"))
+        )
     for by, names in GROUPS.items():
         keys += [Key(f"{by}: {key.name}", key.colour) for key in group_keys(list(names), dashed=False)]
     return panels, keys
@@ -87,7 +99,12 @@ def triggers(name: str, points: Points) -> Drawing:
         ax.invert_yaxis()
         ax.grid(False)
         ax.set_xlabel("share of the runtime's functions")
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: share of trigger groups among the functions of each runtime")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: share of trigger groups among the functions of each runtime"),
+            )
+        )
     return panels, group_keys(list(TRIGGERS), dashed=False)
 
 
@@ -118,7 +135,10 @@ def heatmap(region: str, of: Points, published: dict[tuple[str, str, str], str])
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.set_title(f"{region}  ({of['minutes']:,} minutes)", loc="left", fontsize=8)
-    return Panel(region, svg(figure, f"fig12-{region}", f"{region}: Spearman correlation of minute means of cold-start components and count"))
+    return Panel(
+        region,
+        svg(figure, f"fig12-{region}", f"{region}: Spearman correlation of minute means of cold-start components and count"),
+    )
 
 
 def violins(points: Points) -> Drawing:
@@ -135,7 +155,12 @@ def violins(points: Points) -> Drawing:
         ax.set_xticks(range(len(COSTS)), COSTS, fontsize=7.5)
         ax.set_ylabel("seconds")
         ax.set_xlim(-0.6, len(COSTS) - 0.4)
-        panels.append(Panel(region, svg(figure, f"fig13-{region}", f"{region}: distribution of cold-start components in small and large pools")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"fig13-{region}", f"{region}: distribution of cold-start components in small and large pools"),
+            )
+        )
     return panels, [Key("small", WORDS[SERIES[0]]), Key("large", WORDS[SERIES[1]])]
 
 
@@ -165,5 +190,10 @@ def starts(name: str, points: Points) -> Drawing:
         ax.set_xlabel("requests")
         ax.set_ylabel("cold starts")
         count = sum(len(group["x"]) for group in of.values())
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: cold starts over requests of {count} functions, by trigger group")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: cold starts over requests of {count} functions, by trigger group"),
+            )
+        )
     return panels, [key for key in group_keys(names, dashed=False) if any(key.name in of for of in by_region(points).values())]

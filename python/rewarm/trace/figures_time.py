@@ -7,8 +7,8 @@ import math
 from rewarm.trace.canvas import HALF, INK, MUTED, SERIES, WORDS, dots, log_axis, new, region_gid, svg
 from rewarm.trace.load import COSTS
 from rewarm.trace.panel import Drawing, Key, Panel, Points, by_region, group_keys, region_keys, region_style
-from rewarm.trace.shares import GROUPS
 from rewarm.trace.series import HOLIDAY
+from rewarm.trace.shares import GROUPS
 
 TOTAL, ALLOC, CODE, DEP, SCHED = COSTS
 STACK = (ALLOC, CODE, DEP, SCHED)
@@ -29,7 +29,12 @@ def requests(name: str, points: Points) -> Drawing:
         ax.set_xlabel(f"hours since the start of day {of['first_day']}")
         ax.set_ylabel("over its largest")
         peaks = ", ".join(f"{hour % 24:.1f} h" for hour in of["peak_hour"])
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: requests per minute over three days, daily peaks at {peaks}")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: requests per minute over three days, daily peaks at {peaks}"),
+            )
+        )
     return panels, []
 
 

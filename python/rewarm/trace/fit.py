@@ -84,7 +84,9 @@ def maximum_likelihood(family: Family, counts: Histogram) -> Fit:
         below, above = _log_tails(family, *_parameters(family, point), edges)
         return -float(weights @ _log_between(below[low], below[high], above[low], above[high]))
 
-    found = optimize.minimize(loss, _start(family, counts), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
+    found = optimize.minimize(
+        loss, _start(family, counts), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
+    )
     if not found.success:
         raise InvalidArgument(f"fit: {family}: the search for the maximum of the likelihood did not end: {found.message}")
     return Fit(family, *_parameters(family, found.x))
@@ -136,7 +138,7 @@ def _start(family: Family, counts: Histogram) -> Array:
 
 
 def _log_tails(family: Family, first: float, second: float, x: Array) -> tuple[Array, Array]:
-    """ln P(X < x) and ln P(X >= x): both, because the difference of two numbers near 1 would be all rounding."""
+    """Ln P(X < x) and ln P(X >= x): both, because the difference of two numbers near 1 would be all rounding."""
     special = _scipy("special")
     with np.errstate(divide="ignore", over="ignore"):
         if family == "LogNormal":
@@ -147,7 +149,7 @@ def _log_tails(family: Family, first: float, second: float, x: Array) -> tuple[A
 
 
 def _log_between(below_low: Array, below_high: Array, above_low: Array, above_high: Array) -> Array:
-    """ln P(low <= X < high), from the tail that is smaller at the middle of the bucket."""
+    """Ln P(low <= X < high), from the tail that is smaller at the middle of the bucket."""
     with np.errstate(divide="ignore", invalid="ignore"):
         left = below_high + np.log(-np.expm1(below_low - below_high))
         right = above_low + np.log(-np.expm1(above_high - above_low))

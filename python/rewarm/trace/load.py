@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewarm.errors import BackendUnavailable
-from rewarm.trace.source import Source, discover
 from rewarm.trace.runtime_trigger import functions
+from rewarm.trace.source import Source, discover
 from rewarm.trace.synthetic import MARKER
 from rewarm.trace.table import Batches, Files, _reader
 
@@ -119,7 +119,9 @@ def pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise BackendUnavailable(f'trace reports need pyarrow ({error}); install it with: pip install "rewarm[trace]"') from error
+        raise BackendUnavailable(
+            f'trace reports need pyarrow ({error}); install it with: pip install "rewarm[trace]"'
+        ) from error
     return pa
 
 
@@ -186,7 +188,9 @@ class Trace:
     ) -> None:
         self.path, self.region, self.progress = path, region, progress
         self.found = discover(path, region=region, mixed=True)
-        self.regions = sorted({self._region(source) for source in self.found.sources if source.table != "runtime"}, key=_region_order)
+        self.regions = sorted(
+            {self._region(source) for source in self.found.sources if source.table != "runtime"}, key=_region_order
+        )
         self.pools = Pools()
         self._runtime_path = runtime
 
@@ -194,7 +198,9 @@ class Trace:
     def _region(source: Source) -> str:
         return source.region or NO_REGION
 
-    def sources(self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None) -> list[Source]:
+    def sources(
+        self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None
+    ) -> list[Source]:
         """The files of a table, of a region, of a metric, in row order."""
         return [
             source
@@ -211,8 +217,10 @@ class Trace:
         """How many files of a table there are."""
         return len(self.found.of(table))
 
-    def batches(self, table: str, region: str, columns: Sequence[str], metric: str | None = None, stat: str | None = None) -> Iterator[Any]:
-        """pyarrow record batches of a region's rows, in file order; the columns of a batch die with it."""
+    def batches(
+        self, table: str, region: str, columns: Sequence[str], metric: str | None = None, stat: str | None = None
+    ) -> Iterator[Any]:
+        """Pyarrow record batches of a region's rows, in file order; the columns of a batch die with it."""
         pa = pyarrow()
         name = table if metric is None else f"minute table {metric if stat is None else f'{metric}_{stat}'}"
         self.say(f"{region}: reading {name}")

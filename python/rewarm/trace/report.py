@@ -62,7 +62,9 @@ def report(
     targets = {name: _target(name, where) for name, where in (("out", out), ("json", json)) if where is not None}
     trace = Trace(path, region=region, runtime=runtime, progress=progress)
     if not trace.regions:
-        raise InvalidArgument(f"report: path: expected cold starts, requests or minute tables, got a runtime table alone: {path}")
+        raise InvalidArgument(
+            f"report: path: expected cold starts, requests or minute tables, got a runtime table alone: {path}"
+        )
     measured = measure(trace)
     results = compare(measured, trace)
     matrix = {
@@ -101,12 +103,22 @@ def compare(measured: Measured, trace: Trace) -> dict[str, Any]:
         "synthetic": trace.synthetic,
         "tables": {table: trace.files(table) for table in ("cold_start", "request", "runtime", "minute")},
         "regions": trace.coverage(),
-        "summary": {**{verdict: verdicts[verdict] for verdict in VERDICTS}, "not_measured": len(missing), "published": len(known)},
+        "summary": {
+            **{verdict: verdicts[verdict] for verdict in VERDICTS},
+            "not_measured": len(missing),
+            "published": len(known),
+        },
         "sections": sections,
         "numbers": numbers,
         "not_measured": [_missing(number, measured) for number in missing],
         "figures": {
-            figure.id: {"number": figure.number, "section": figure.section, "title": figure.title, "caption": figure.caption, "open": figure.open}
+            figure.id: {
+                "number": figure.number,
+                "section": figure.section,
+                "title": figure.title,
+                "caption": figure.caption,
+                "open": figure.open,
+            }
             for figure in FIGURES
         },
         "series": measured.series,
@@ -122,7 +134,13 @@ def _compared(number: Number, known: dict[Key, Published]) -> dict[str, Any]:
     row["value"] = number.value if number.value == number.value and abs(number.value) != float("inf") else None
     row |= {"published": None, "as_written": None, "kind": None, "source": None, "verdict": None}
     if paper is not None:
-        row |= {"published": paper.value, "as_written": paper.text, "kind": paper.kind, "tolerance": KIND_WORDS[paper.kind], "source": paper.source}
+        row |= {
+            "published": paper.value,
+            "as_written": paper.text,
+            "kind": paper.kind,
+            "tolerance": KIND_WORDS[paper.kind],
+            "source": paper.source,
+        }
         row["verdict"] = agreement(number.value, paper, complete=number.complete)
     return row
 

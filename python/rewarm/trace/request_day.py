@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewarm.trace.lifetimes import END, LAST_DAY, Pods, utility
 from rewarm.trace.load import ColdStarts, Trace, floats, integers, pod_key
 from rewarm.trace.measured import Measured
-from rewarm.trace.lifetimes import END, LAST_DAY, Pods, utility
 from rewarm.trace.users import execution
 
 Array = NDArray[Any]
@@ -124,7 +124,9 @@ def request_day(trace: Trace, region: str, cold: ColdStarts | None, out: Measure
     _sizes(region, rows, low, high, pairs.values() >> POD_BITS, complete, note, out)
     for column, (figure, quantity) in need.items():
         values = means[column].means()
-        execution(region, figure, quantity, "cores" if column == "cpu_usage" else "s", values, False, f"{column} of day 30 only", out)
+        execution(
+            region, figure, quantity, "cores" if column == "cpu_usage" else "s", values, False, f"{column} of day 30 only", out
+        )
     if cold is not None and len(pods.key):
         utility(pods, cold, complete, out)
     elif cold is not None:

@@ -65,7 +65,9 @@ def _users(region: str, functions: Array, complete: bool, note: str, out: Measur
     out.draw("fig4a", region, curve(values.astype(float), floor=1.0))
 
 
-def execution(region: str, figure: str, quantity: str, unit: str, values: Array, complete: bool, note: str, out: Measured) -> None:
+def execution(
+    region: str, figure: str, quantity: str, unit: str, values: Array, complete: bool, note: str, out: Measured
+) -> None:
     """The curve and quantiles of function-minutes: of execution time (Fig. 3b) or CPU (Fig. 3c)."""
     values = ordered(values)
     out.add_quantiles(

@@ -45,7 +45,7 @@ def test_numbers_of_the_tiny_trace(made):
     assert value(results, "functions", "count") == 3
     assert value(results, "cold starts without a runtime row", "count") == 0
     assert value(results, "totalCost_cold_start", "share > 10 s") == pytest.approx(2 / 12)
-    # 11 gaps of two hours on each of 6 days, and from day to day 0-1, 1-2 and 10-11 two hours again; 2-10 and 11-30 are dropped.
+    # 11 gaps of two hours on each of 6 days, and two hours again from day 0 to 1, 1 to 2, 10 to 11; 2-10 and 11-30 are dropped.
     assert value(results, "inter-arrival time", "p50") == 7200.0
     assert value(results, "inter-arrival time", "mean") == 7200.0
     assert any("2 gaps that span a day" in note for note in results["notes"]["distributions"])
@@ -261,7 +261,8 @@ def test_progress_is_told(tmp_path):
 
 
 def test_import_needs_no_torch_pandas_or_matplotlib():
-    program = "import sys, rewarm.trace.report as r; print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy', 'pyarrow', 'jinja2') if m in sys.modules])"
+    heavy = ("torch", "pandas", "matplotlib", "scipy", "pyarrow", "jinja2")
+    program = f"import sys, rewarm.trace.report; print([m for m in {heavy} if m in sys.modules])"
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"

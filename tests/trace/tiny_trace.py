@@ -32,18 +32,18 @@ def cold_row(region, day, i):
     sched = round(total - alloc - code - dep, 9)
     serial = f"{day * 1000 + i:010d}"
     time = day * 86400 + i * 7200 + 0.125
-    return f"{day},{time:.3f},1,{name},{user},{ident(region, day, i)},{total:.6f},{alloc:.9f},{code:.3f},{dep:.3f},{sched:.9f},{pool}-{serial}"
+    costs = f"{total:.6f},{alloc:.9f},{code:.3f},{dep:.3f},{sched:.9f}"
+    return f"{day},{time:.3f},1,{name},{user},{ident(region, day, i)},{costs},{pool}-{serial}"
 
 
 def request_row(region, i, k):
-    """The k-th request of the pod of day 30's i-th cold start: 10 s apart, each taking 0.5 s; the last completes at +9.5, 19.5, … s."""
+    """The k-th of 3 requests of the pod of day 30's i-th cold start: 10 s apart, each 0.5 s long; the last has no frontend."""
     name, user, pool = FUNCTIONS[i % 3]
     done = 30 * 86400 + i * 7200 + 1 + 10 * k + 0.5
-    front = ",,,,,," if k == 2 else f"{done + 0.002:.3f}"
     pod = f"{pool}-{30_000 + i:010d}"
-    if k == 2:
-        return f"{done:.3f},,{ident(region, 'r', i, k)},1,{name},{pod},{user},0.5,0.1,0.4,,,,,,0.25,33.5,"
-    return f"{done:.3f},{front},{ident(region, 'r', i, k)},1,{name},{pod},{user},0.5,0.1,0.4,0.51,0.004,0.005,2.5e-05,9.0E-6,0.25,33.5,120.0"
+    stamp, front, body = (f"{done + 0.002:.3f}", "0.51,0.004,0.005,2.5e-05,9.0E-6", "120.0") if k < 2 else ("", ",,,,", "")
+    who = f"{ident(region, 'r', i, k)},1,{name},{pod},{user}"
+    return f"{done:.3f},{stamp},{who},0.5,0.1,0.4,{front},0.25,33.5,{body}"
 
 
 def write(root, *, regions=("R2", "R5"), tables=("cold_start", "request", "runtime", "minute"), days=DAYS):

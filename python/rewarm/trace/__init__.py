@@ -8,4 +8,17 @@ from rewarm.trace.report import report
 from rewarm.trace.schema import Field, Schema
 from rewarm.trace.table import Batch, Batches, Files, Table, batches, read
 
-__all__ = ["Batch", "Batches", "Field", "Files", "Reject", "Rejects", "Schema", "Table", "TraceError", "batches", "read", "report"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Field",
+    "Files",
+    "Reject",
+    "Rejects",
+    "Schema",
+    "Table",
+    "TraceError",
+    "batches",
+    "read",
+    "report",
+]

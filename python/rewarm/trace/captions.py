@@ -1,4 +1,4 @@
-"""The words of the report: its sections, what each figure measures, from which columns, and where the paper leaves a definition open."""
+"""The words of the report: its sections, what each figure measures and from where, and what the paper leaves open."""
 
 from __future__ import annotations
 
@@ -52,14 +52,18 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "breakdown": ("By runtime and trigger", "Total and components of cold starts by runtime and by trigger group."),
     "utility": ("Pod utility", "How long a pod was useful for each second that its cold start took."),
 }
-GROUPING = "Triggers are grouped by one of two readings that give the paper's counts: five functions with two kinds of trigger could stand elsewhere."
+GROUPING = (
+    "Triggers are grouped by one of two readings that give the paper's counts: five functions with two kinds of trigger could "
+    "stand elsewhere."
+)
 FIGURES: tuple[Figure, ...] = (
     Figure(
         "fig1",
         "sizes",
         "Fig. 1",
         "Requests, functions and pods of the regions",
-        "One bubble a region: requests (sum of the minute table requests) over functions (its columns); area = distinct podID of the cold starts.",
+        "One bubble a region: requests (sum of the minute table requests) over functions (its columns); area = distinct "
+        "podID of the cold starts.",
     ),
     Figure(
         "fig3a",
@@ -67,14 +71,16 @@ FIGURES: tuple[Figure, ...] = (
         "Fig. 3a",
         "Requests per day",
         "Share of functions with at most so many requests on their median day; minute table requests.",
-        "The paper does not say whether days without a request count. Here the median is over the days on which the function ran.",
+        "The paper does not say whether days without a request count. Here the median is over the days on which the "
+        "function ran.",
     ),
     Figure(
         "fig3b",
         "functions",
         "Fig. 3b",
         "Execution time",
-        "Share of function-minutes whose mean runtimeCost is at most so long; minute table runtimeCost_avg, else the request table of day 30.",
+        "Share of function-minutes whose mean runtimeCost is at most so long; minute table runtimeCost_avg, else the "
+        "request table of day 30.",
         "The paper names no column. runtimeCost leaves out the worker's own overhead of about 0.1 ms.",
     ),
     Figure(
@@ -82,7 +88,8 @@ FIGURES: tuple[Figure, ...] = (
         "functions",
         "Fig. 3c",
         "CPU",
-        "Share of function-minutes whose mean cpu_usage is at most so high; minute table cpu_usage_avg, else the request table of day 30.",
+        "Share of function-minutes whose mean cpu_usage is at most so high; minute table cpu_usage_avg, else the request "
+        "table of day 30.",
         "cpu_usage is that of the whole pod while a request ran, so requests that overlap count it twice.",
     ),
     Figure(
@@ -104,7 +111,8 @@ FIGURES: tuple[Figure, ...] = (
         "load",
         "Fig. 5",
         "Requests per minute",
-        "Centred mean over 61 minutes, over its largest, for the first three days on end; the largest of each day is marked. Minute table requests.",
+        "Centred mean over 61 minutes, over its largest, for the first three days on end; the largest of each day is "
+        "marked. Minute table requests.",
         "The paper names neither its smoother, nor its peak finder, nor its three days.",
     ),
     Figure(
@@ -112,8 +120,10 @@ FIGURES: tuple[Figure, ...] = (
         "load",
         "Fig. 6a",
         "Peak-to-trough against requests",
-        "Largest over smallest centred mean over 61 minutes, over the median requests of a day. One point a function; minute table requests.",
-        "The paper finds peaks of the periodic pattern by a method that it does not name and sets functions without peaks to 1. Here the ratio is "
+        "Largest over smallest centred mean over 61 minutes, over the median requests of a day. One point a function; "
+        "minute table requests.",
+        "The paper finds peaks of the periodic pattern by a method that it does not name and sets functions without peaks "
+        "to 1. Here the ratio is "
         "undefined below 1440 requests a day and where the trough is 0; such functions are counted, not drawn.",
     ),
     Figure(
@@ -129,8 +139,10 @@ FIGURES: tuple[Figure, ...] = (
         "load",
         "Fig. 7a",
         "Pods around the holiday",
-        "Mean running pods of each day, days 10 to 25, over the largest of them; minute table num_pods. The holiday, days 14 to 21, is shaded.",
-        "The caption says normalised to the days before the holiday, yet every curve of the paper reaches 1 inside days 10 to 25: that is done here. "
+        "Mean running pods of each day, days 10 to 25, over the largest of them; minute table num_pods. The holiday, days "
+        "14 to 21, is shaded.",
+        "The caption says normalised to the days before the holiday, yet every curve of the paper reaches 1 inside days 10 "
+        "to 25: that is done here. "
         "Which days are holidays is inferred from the load.",
     ),
     Figure(
@@ -168,7 +180,8 @@ FIGURES: tuple[Figure, ...] = (
         "running",
         "Fig. 8d-f",
         "Shares of pods, cold starts and functions",
-        "Shares by trigger, runtime and size: of mean running pods (num_pods), of cold starts, and of functions (runtime table).",
+        "Shares by trigger, runtime and size: of mean running pods (num_pods), of cold starts, and of functions (runtime "
+        "table).",
         GROUPING,
     ),
     Figure(
@@ -199,8 +212,10 @@ FIGURES: tuple[Figure, ...] = (
         "distributions",
         "Fig. 10c",
         "Time between cold starts by region",
-        "Share of gaps between neighbouring cold starts of a region that are at most so long; time. Gaps across a day without rows are dropped.",
-        "The paper's curves go below 1 ms, the resolution of the released stamps. Here equal stamps are gaps of 0 and share the first bucket, below 1 ms.",
+        "Share of gaps between neighbouring cold starts of a region that are at most so long; time. Gaps across a day "
+        "without rows are dropped.",
+        "The paper's curves go below 1 ms, the resolution of the released stamps. Here equal stamps are gaps of 0 and share "
+        "the first bucket, below 1 ms.",
     ),
     Figure(
         "fig10d",
@@ -215,23 +230,27 @@ FIGURES: tuple[Figure, ...] = (
         "components",
         "Fig. 11",
         "Mean cold start by hour",
-        "Mean of each component over the cold starts of an hour, stacked, and their number (line, right axis); cold-start table.",
+        "Mean of each component over the cold starts of an hour, stacked, and their number (line, right axis); cold-start "
+        "table.",
     ),
     Figure(
         "fig12",
         "correlation",
         "Fig. 12",
         "Spearman's correlation of the minutes' means",
-        "Ranks of the minute means of totalCost_cold_start and its components and of the minute's cold starts. Large: measured; small: the paper's. "
+        "Ranks of the minute means of totalCost_cold_start and its components and of the minute's cold starts. Large: "
+        "measured; small: the paper's. "
         "A dot marks p < 0.05.",
-        "The paper does not say what happens to minutes without a cold start (left out here) or to functions without a layer (counted with 0 s here).",
+        "The paper does not say what happens to minutes without a cold start (left out here) or to functions without a "
+        "layer (counted with 0 s here).",
     ),
     Figure(
         "fig13",
         "pools",
         "Fig. 13",
         "Small against large pools",
-        "Shape over log seconds, with quartiles and median, of the total and each component. Small: at most 400 millicores and 256 MB, read from "
+        "Shape over log seconds, with quartiles and median, of the total and each component. Small: at most 400 millicores "
+        "and 256 MB, read from "
         "poolName. Dependency times of 0 (no layer) are left out.",
     ),
     Figure(
@@ -239,7 +258,8 @@ FIGURES: tuple[Figure, ...] = (
         "starts",
         "Fig. 14",
         "Requests against cold starts",
-        "One point a function: cold starts over requests (minute table requests), by trigger group. On the line every request starts cold.",
+        "One point a function: cold starts over requests (minute table requests), by trigger group. On the line every "
+        "request starts cold.",
         GROUPING,
     ),
     Figure(
@@ -256,16 +276,19 @@ FIGURES: tuple[Figure, ...] = (
         "Cold starts by trigger group",
         "As before, by trigger group.",
         GROUPING
-        + " The paper's curve of all triggers differs from that of all runtimes, so it covers only a part of the rows; here both are all rows.",
+        + " The paper's curve of all triggers differs from that of all runtimes, so it covers only a part of the rows; "
+        "here both are all rows.",
     ),
     Figure(
         "fig17a",
         "utility",
         "Fig. 17a",
         "Pod utility ratio by runtime",
-        "Share of pods whose useful lifetime is at most so many times their cold-start time. Useful lifetime: last time_worker less first "
+        "Share of pods whose useful lifetime is at most so many times their cold-start time. Useful lifetime: last "
+        "time_worker less first "
         "(time_worker - totalCost_worker), pods with a cold start on day 30; pods that may outlive the data are left out.",
-        "The paper's curves cover 31 days, requests are published for day 30 only, and the end of a pod is not published at all; whether a lifetime "
+        "The paper's curves cover 31 days, requests are published for day 30 only, and the end of a pod is not published at "
+        "all; whether a lifetime "
         "begins before or after the cold start is not said. So nothing here can be more than partial.",
     ),
     Figure(

@@ -1,7 +1,8 @@
 """LogNormal and Weibull on counts in buckets: maximum likelihood and moments, with the Kolmogorov-Smirnov distance.
 
-The paper (§4.1) fits a LogNormal to cold-start times and a Weibull to the times between cold starts and names neither its method nor a
-goodness of fit, so both methods are computed. There is no p-value: with millions of samples every simple law is rejected.
+The paper (§4.1) fits a LogNormal to cold-start times and a Weibull to the times between cold starts and names neither its
+method nor a goodness of fit, so both methods are computed. There is no p-value: with millions of samples every simple law is
+rejected.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Fit:
 
 
 def maximum_likelihood(family: Family, counts: Histogram) -> Fit:
-    """The law under which the counts are most likely: the maximum over both parameters of the sum of n ln P(lower <= X < upper).
+    """The law under which the counts are most likely: the sum of n ln P(lower <= X < upper) is largest.
 
     Args:
         family: "LogNormal" or "Weibull".
@@ -110,7 +111,7 @@ def moments(family: Family, mean: float, sd: float) -> Fit:
 
 
 def ks_distance(fit: Fit, counts: Histogram) -> tuple[float, float]:
-    """(D, uncertainty): the largest distance of the two cumulative curves over bucket edges >= 1 ms, and the largest bucket's share.
+    """(D, uncertainty): the largest distance of the cumulative curves at bucket edges >= 1 ms, and the largest bucket's share.
 
     Between two edges the data's curve is not known, so the true distance lies within the uncertainty above D.
     """

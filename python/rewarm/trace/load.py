@@ -49,12 +49,12 @@ class Functions:
 
     @property
     def joined(self) -> Array:
-        """Whether the runtime table knows the function.  # [n]"""
+        """Whether the runtime table knows each function."""
         known: Array = np.array([runtime is not None for runtime in self.runtime], bool)
         return known
 
     def groups(self, by: str) -> Array:
-        """Labels as the paper's figures group them: by "trigger", "runtime" (the rare ones folded) or "size".  # [n]"""
+        """Labels as the paper's figures group them: by "trigger", "runtime" (the rare ones folded) or "size"."""
         if by == "trigger":
             return np.array([None if t is None else "unknown trigger" if t == "unknown" else t for t in self.trigger], object)
         if by == "size":
@@ -126,7 +126,10 @@ def pyarrow() -> Any:
 
 
 def size_of(pool: str) -> tuple[str, str]:
-    """("300-128", "small") of pool22-300-128: the two numbers from the right, because a label may hold hyphens; ("", "") without them."""
+    """Size and class of a pool: ("300-128", "small") of pool22-300-128; ("", "") without numbers.
+
+    They are taken from the right, because a label may hold hyphens.
+    """
     parts = pool.rsplit("-", 2)
     if len(parts) < 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         return "", ""

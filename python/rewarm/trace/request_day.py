@@ -25,7 +25,7 @@ class Numbering:
         self.codes: dict[int, int] = {}
 
     def of(self, keys: Array) -> Array:
-        """The number of each key.  # [n]"""
+        """The number of each key."""
         unique, index = np.unique(keys, return_inverse=True)
         codes = np.array([self.codes.setdefault(key, len(self.codes)) for key in unique.tolist()], np.int64)
         numbers: Array = codes[index]

@@ -1,4 +1,4 @@
-"""Who causes what: pods, cold starts and functions by trigger, runtime and size (Fig. 8, 9), requests against cold starts (Fig. 14)."""
+"""Pods, cold starts and functions by trigger, runtime and size (Fig. 8, 9), requests against cold starts (Fig. 14)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BANDS = (0, 31, 744, 4464, 22_320, 44_640, 446_400, 4_464_000)
 
 
 def composition(region: str, functions: Functions, out: Measured) -> None:
-    """Functions by runtime, trigger and size, and the triggers of each runtime: all from the runtime table, so always complete."""
+    """Functions by runtime, trigger and size, and the triggers of each runtime; the runtime table is always complete."""
     for quantity, labels in (("functions by runtime", functions.runtime), ("functions by trigger", functions.trigger)):
         names, counts = np.unique(labels.astype(str), return_counts=True)
         for name, count in zip(names.tolist(), counts.tolist(), strict=True):

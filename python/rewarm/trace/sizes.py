@@ -1,4 +1,4 @@
-"""How much there is of everything: rows, functions, users, pools, pods, requests (Fig. 1 and the counts of the authors' notebooks)."""
+"""How much there is: rows, functions, users, pools, pods, requests (Fig. 1 and the counts of the authors' notebooks)."""
 
 from __future__ import annotations
 

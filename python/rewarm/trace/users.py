@@ -15,14 +15,14 @@ Array = NDArray[Any]
 
 
 def daily_requests(requests: Minutes) -> Array:
-    """Requests of each function on each day; a function that did not run has 0.  # [functions, 31]"""
+    """Requests of each function on each day; a function that did not run has 0: [functions, 31]."""
     place = requests.function.astype(np.int64) * DAYS + requests.minute // MINUTES_A_DAY
     per_day: Array = np.bincount(place, requests.value, minlength=len(requests.functions.funcID) * DAYS).reshape(-1, DAYS)
     return per_day
 
 
 def median_day(per_day: Array) -> Array:
-    """Median over the days on which a function had requests; NaN where it never had.  # [functions]"""
+    """Median over the days on which a function had requests; NaN where it never had any."""
     seen = np.sort(np.where(per_day > 0, per_day, np.nan), axis=1)
     days = np.count_nonzero(per_day > 0, axis=1)
     rows = np.arange(len(per_day))

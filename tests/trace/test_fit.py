@@ -88,7 +88,7 @@ def test_gaps_between_millisecond_stamps_still_give_the_law():
     rounded = np.diff(stamps) / 1e3
     assert np.mean(rounded == 0) > 0.05
     fit = maximum_likelihood("Weibull", histogram(rounded, first=1e-3))
-    # Stamps move short gaps: one below 1 ms may span two stamps. That costs 1.5 % of the shape, as docs/trace_report.md says; the
+    # Stamps move short gaps: one below 1 ms may span two stamps. That costs 1.5 % of the shape (docs/trace_report.md); the
     # report calls a fit equal within 5 %, of which the stamps may take half.
     assert fit.first == pytest.approx(0.4176, rel=0.025)
     assert fit.second == pytest.approx(0.4217, rel=0.025)

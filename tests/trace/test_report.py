@@ -190,11 +190,12 @@ def test_killing_it_leaves_no_half_page(tmp_path):
     path = tiny_trace.write(tmp_path / "trace", tables=("cold_start",))
     out = tmp_path / "r.html"
     program = (
-        "import sys, time, rewarm.trace.report as r\n"
-        "real = r.os.replace\n"
+        "import os, sys, time\n"
+        "from rewarm.trace import report\n"
+        "real = os.replace\n"
         "def slow(a, b):\n    print('written', flush=True)\n    time.sleep(60)\n    real(a, b)\n"
-        "r.os.replace = slow\n"
-        "r.report(sys.argv[1], sys.argv[2])\n"
+        "os.replace = slow\n"
+        "report(sys.argv[1], sys.argv[2])\n"
     )
     child = subprocess.Popen([sys.executable, "-c", program, path, str(out)], stdout=subprocess.PIPE, text=True)
     try:

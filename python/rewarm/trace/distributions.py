@@ -105,10 +105,11 @@ def _fits(family: Family, quantity: str, values: Array, first: float, complete: 
 def pool_classes(cold: ColdStarts, out: Measured) -> None:
     """Small against large pools: quartiles and the shape over log seconds of the total and the four components."""
     region, complete = cold.region, all_days(cold.days)
-    of_row = cold.functions.pool_class[cold.function]
+    # Labels are compared once a function, not once a row.
+    rows_of = {name: (cold.functions.pool_class == name)[cold.function] for name in ("small", "large")}
     for column in COSTS:
-        for pool_class in ("small", "large"):
-            values = ordered(cold.costs[column][of_row == pool_class])
+        for pool_class, rows in rows_of.items():
+            values = ordered(cold.costs[column][rows])
             note = ""
             if column == DEP:
                 values, note = values[values > 0.0], "zeros left out: no layer"
@@ -141,9 +142,8 @@ def breakdown(cold: ColdStarts, out: Measured) -> None:
     runtime = np.array([f"{r} runtime" if r == "unknown" else r for r in cold.functions.runtime], object)
     trigger = np.array([f"{t} trigger" if t == "unknown" else t for t in cold.functions.trigger], object)
     for figure, labels in (("fig15", runtime), ("fig16", trigger)):
-        of_row = labels[cold.function]
         for group in _names(labels):
-            _components_of(cold, group, of_row == group, figure, complete, out)
+            _components_of(cold, group, (labels == group)[cold.function], figure, complete, out)
     everything = np.ones(len(cold.time), bool)
     _components_of(cold, "all", everything, "fig15", complete, out)
     for column in COSTS:

@@ -27,7 +27,7 @@ _TOKEN = re.compile("|".join(WORDS))
 _TAG = re.compile(r"<[^>]*>")
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _FONT = re.compile(r"font: (?:italic )?(?:bold )?([\d.]+)px [^;\"]*")
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rewarm",
     "path.simplify": True,

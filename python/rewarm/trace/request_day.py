@@ -59,7 +59,7 @@ class MinuteMeans:
     """Means over the rows of each key, added up batch by batch; rows may come in any order."""
 
     def __init__(self) -> None:
-        self._held = (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+        self._held: tuple[Array, Array, Array] = (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
         self._waiting: list[tuple[Array, Array, Array]] = []
         self._rows = 0
 

@@ -128,8 +128,8 @@ def daily_pattern(region: str, requests: Minutes, per_day: Array, cold_starts: d
     note = f"undefined for {slow} functions below 1440 requests a day and {empty} whose smallest mean is 0"
     out.add("load", "peak-to-trough", "functions", region, len(points), complete=complete, note=note)
     if points:
-        for name, value in (("min", ratios[0]), ("p50", quantile(ratios, 0.5)), ("max", ratios[-1])):
-            out.add("load", "peak-to-trough", name, region, value, complete=complete, note=note)
+        for name, shown in (("min", ratios[0]), ("p50", quantile(ratios, 0.5)), ("max", ratios[-1])):
+            out.add("load", "peak-to-trough", name, region, shown, complete=complete, note=note)
     out.draw("fig6a", region, {"x": rounded([p[0] for p in points]), "y": rounded([p[2] for p in points])})
     seen = [p for p in points if p[1] > 0]
     out.draw("fig6b", region, {"x": rounded([p[1] for p in seen]), "y": rounded([p[2] for p in seen])})
@@ -197,14 +197,14 @@ def holiday(region: str, figure: str, quantity: str, cells: Minutes, how: str, o
         return
     top = max(daily[day] for day in window)
     complete = set(HOLIDAY) <= cells.days
-    for day in window:
+    for one in window:
         out.add(
             "load",
             f"{quantity}, share of the largest day",
             "mean",
             region,
-            daily[day] / top,
-            group=f"day {day}",
+            daily[one] / top,
+            group=f"day {one}",
             complete=complete,
         )
     out.draw(figure, region, {"day": list(window), "y": [clean(daily[day] / top) for day in window]})

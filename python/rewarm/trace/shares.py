@@ -140,10 +140,10 @@ def requests_against_cold_starts(cold: ColdStarts, requests: Minutes, out: Measu
         ):
             out.add("starts", quantity, statistic, region, value, group=name, complete=complete)
         _ratios(region, name, ratio[rows], complete, out)
-    for name in (*TRIGGERS, None):
-        rows = (trigger == name) & (asked > 0)
+    for label in (*TRIGGERS, None):
+        rows = (trigger == label) & (asked > 0)
         if rows.any():
-            out.draw("fig14", f"{region} {name or 'no runtime row'}", {"x": rounded(asked[rows]), "y": rounded(starts[rows])})
+            out.draw("fig14", f"{region} {label or 'no runtime row'}", {"x": rounded(asked[rows]), "y": rounded(starts[rows])})
     _bands(region, asked, starts, ratio, complete, out)
 
 

@@ -41,7 +41,7 @@ def report(
     The paper is Joosen et al., "Serverless Cold Starts and Where to Find Them", EuroSys 2025. Each table under `path` adds its
     sections; a table that is missing leaves its own out, and the page says so. A number agrees or differs only where the region
     and days 0 to 30 are complete; else it is "partial". docs/trace_report.md defines every number. Cold-start columns are held
-    in memory one region at a time (about 0.5 GB for R1); requests are streamed.
+    in memory one region at a time (1.3 GB at the peak for R1); requests are streamed.
 
     Args:
         path: Folder, file, archive, glob, or a list of them, as `rewarm.trace.read` takes it; tables may lie together.

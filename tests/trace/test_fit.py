@@ -62,7 +62,7 @@ def test_lower_quantile():
 def test_maximum_likelihood_finds_the_law_of_exact_samples(family, first, second):
     n = 200_000
     fit = maximum_likelihood(family, histogram(exact_sample(family, first, second, n)))
-    # Sheppard: the binning itself moves nothing, because the likelihood is of the bucket; the sample's ends miss 1/n of the law.
+    # The binning moves nothing, because the likelihood is of the bucket; the sample's ends miss 1/n of the law.
     assert fit.first == pytest.approx(first, rel=2e-4, abs=1e-4)
     assert fit.second == pytest.approx(second, rel=2e-4)
     distance, uncertainty = ks_distance(fit, histogram(exact_sample(family, first, second, n)))
@@ -88,7 +88,7 @@ def test_gaps_between_millisecond_stamps_still_give_the_law():
     rounded = np.diff(stamps) / 1e3
     assert np.mean(rounded == 0) > 0.05
     fit = maximum_likelihood("Weibull", histogram(rounded, first=1e-3))
-    # Stamps move short gaps: one below 1 ms may span two stamps. That costs 1.5 % of the shape (docs/trace_report.md says so); the
+    # Stamps move short gaps: one below 1 ms may span two stamps. That costs 1.5 % of the shape (docs/trace_report.md); the
     # report calls a fit equal within 5 %, of which the stamps may take half.
     assert fit.first == pytest.approx(0.4176, rel=0.025)
     assert fit.second == pytest.approx(0.4217, rel=0.025)
@@ -128,5 +128,5 @@ def test_ks_by_hand():
 def test_errors_name_what_is_accepted():
     with pytest.raises(InvalidArgument, match="at least 2 buckets, got 1"):
         maximum_likelihood("Weibull", histogram(np.array([1.0, 1.0])))
-    with pytest.raises(InvalidArgument, match="> 0, got 1.0 and 0.0"):
+    with pytest.raises(InvalidArgument, match=r"> 0, got 1\.0 and 0\.0"):
         moments("LogNormal", 1.0, 0.0)

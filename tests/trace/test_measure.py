@@ -152,7 +152,9 @@ def test_components_by_day_and_hour():
 
 def test_spearman_by_hand():
     # Minutes 0, 1 and 5: totals 2 (mean of 1 and 3), 4, 3; counts 2, 1, 1. Minute 2 to 4 have no cold start and are left out.
-    cold = cold_starts([0.0, 59.0, 60.0, 300.0], [1.0, 3.0, 4.0, 3.0], **{CODE: [5.0, 5.0, 5.0, 5.0], DEP: [0.0, 1.0, 3.0, 2.0]})
+    cold = cold_starts(
+        [0.0, 59.0, 60.0, 300.0], [1.0, 3.0, 4.0, 3.0], **{CODE: [5.0, 5.0, 5.0, 5.0], DEP: [0.0, 1.0, 3.0, 2.0]}
+    )
     means = correlation.minute_means(cold)
     assert means[TOTAL].tolist() == [2.0, 4.0, 3.0]
     assert means[DEP].tolist() == [0.5, 3.0, 2.0]
@@ -243,13 +245,17 @@ def test_shares_and_running_pods():
 
 
 def test_requests_against_cold_starts():
-    of = functions(*[f"{i}---1---p-300-128" for i in range(4)], runtime=["Java"] * 4, trigger=["TIMER-A", "TIMER-A", "APIG-S", "APIG-S"])
+    of = functions(
+        *[f"{i}---1---p-300-128" for i in range(4)], runtime=["Java"] * 4, trigger=["TIMER-A", "TIMER-A", "APIG-S", "APIG-S"]
+    )
     requests = minutes([(0, 0, 31.0), (1, 1440, 100.0), (2, 2, 5000.0)], of)
     cold = cold_starts(np.arange(31 + 90 + 10 + 1), of=of, function=[0] * 31 + [1] * 90 + [2] * 10 + [3])
     out = Measured()
     shares.requests_against_cold_starts(cold, requests, out)
     assert value(out, "functions with a cold start", "count") == 4
-    assert value(out, "cold starts over requests", "share > 0.95") == pytest.approx(1 / 3)  # 1, .9 and .002; the fourth had no request
+    assert value(out, "cold starts over requests", "share > 0.95") == pytest.approx(
+        1 / 3
+    )  # 1, .9 and .002; the fourth had no request
     assert value(out, "cold starts over requests", "share > 0.8") == pytest.approx(2 / 3)
     assert value(out, "functions", "count", "requests <=31") == 1
     assert value(out, "functions", "count", "requests 32-744") == 1
@@ -265,12 +271,18 @@ def test_utility_ratio_and_what_is_censored():
     end = 31 * DAY
     of = functions("1---1---p-300-128", runtime=["Java"], trigger=["APIG-S"])
     # Pod 8 starts on day 29 and is not looked for.
-    cold = cold_starts([start - 5, start, start + 1, start + 2, start + 3], [9.0, 2.0, 4.0, 1.0, 1.0], of=of, pod=[8, 1, 2, 3, 4])
+    cold = cold_starts(
+        [start - 5, start, start + 1, start + 2, start + 3], [9.0, 2.0, 4.0, 1.0, 1.0], of=of, pod=[8, 1, 2, 3, 4]
+    )
     pods = lifetimes.Pods.of(cold)
     assert pods.key.tolist() == [1, 2, 3, 4]
     # Completions; each request took 1 s. Pod 1 serves from start + 9 to start + 30, in any order and over two batches.
     pods.see(np.array([1, 1, 8]), np.array([start + 20, start + 9, 0.0]), np.array([start + 21, start + 10, 1.0]))
-    pods.see(np.array([1, 2, 3, 7]), np.array([start + 29, end - 100, end - 60.5, 0.0]), np.array([start + 30, end - 60, end - 59.5, 1.0]))
+    pods.see(
+        np.array([1, 2, 3, 7]),
+        np.array([start + 29, end - 100, end - 60.5, 0.0]),
+        np.array([start + 30, end - 60, end - 59.5, 1.0]),
+    )
     pods.see(np.array([2]), np.array([np.nan]), np.array([end]))
     out = Measured()
     lifetimes.utility(pods, cold, True, out)

@@ -8,7 +8,9 @@ from rewarm.trace.aggregate import Aggregate, FileRange, aggregate
 from rewarm.trace.check import check
 from rewarm.trace.convert import convert
 from rewarm.trace.rejects import Reject, Rejects
+from rewarm.trace.report import report
 from rewarm.trace.schema import Field, Schema
+from rewarm.trace.synthetic import generate
 from rewarm.trace.table import Batch, Batches, Files, Table, batches, read
 
 __all__ = [
@@ -27,5 +29,7 @@ __all__ = [
     "batches",
     "check",
     "convert",
+    "generate",
     "read",
+    "report",
 ]

@@ -19,13 +19,15 @@ SERIES = tuple(f"#00fd{index:02x}" for index in range(10))
 WORDS = {INK: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"} | {
     token: f"var(--c{index})" for index, token in enumerate(SERIES)
 }
+# Inches of a figure that stands beside another; the page scales both.
+HALF = (4.7, 2.9)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 SVG_DASHES = ("", "6 2.5", "2 2", "6 2 2 2", "11 2.5")
 _TOKEN = re.compile("|".join(WORDS))
 _TAG = re.compile(r"<[^>]*>")
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _FONT = re.compile(r"font: (?:italic )?(?:bold )?([\d.]+)px [^;\"]*")
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rewarm",
     "path.simplify": True,
@@ -59,11 +61,15 @@ def style() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise BackendUnavailable(f'trace reports need matplotlib ({error}); install it with: pip install "rewarm[trace]"') from error
+        raise BackendUnavailable(
+            f'trace reports need matplotlib ({error}); install it with: pip install "rewarm[trace]"'
+        ) from error
     return matplotlib.rc_context(STYLE)
 
 
-def new(width: float = 7.2, height: float = 3.0, *, rows: int = 1, columns: int = 1, sharey: bool = False) -> tuple[Any, list[Any]]:
+def new(
+    width: float = 7.2, height: float = 3.0, *, rows: int = 1, columns: int = 1, sharey: bool = False
+) -> tuple[Any, list[Any]]:
     """A figure and its axes, row by row; sizes in inches, which the page scales."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -100,7 +106,9 @@ def svg(figure: Any, name: str, alt: str) -> str:
     body = _TOKEN.sub(lambda match: WORDS[match.group()], body)
     body = _FONT.sub(r"font-size: \1px", body)
     # Tenths of a point are enough for coordinates; the text between the tags holds numbers that must stay as they are.
-    body = _TAG.sub(lambda tag: _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), tag.group()), body)
+    body = _TAG.sub(
+        lambda tag: _LONG.sub(lambda match: f"{float(match.group()):.1f}".rstrip("0").rstrip("."), tag.group()), body
+    )
     body = re.sub(r"\s*\n\s*", "\n", body)
     viewbox = box.group(1) if box else "0 0 1 1"
     return f'<svg viewBox="{viewbox}" role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>{body}</svg>'
@@ -111,7 +119,16 @@ def region_gid(region: str, part: str = "") -> str:
     return f"region:{region}:{part}"
 
 
-def dots(ax: Any, x: Iterable[float], y: Iterable[float], colour: str, *, size: float = 2.4, alpha: float = 0.55, gid: str | None = None) -> None:
+def dots(
+    ax: Any,
+    x: Iterable[float],
+    y: Iterable[float],
+    colour: str,
+    *,
+    size: float = 2.4,
+    alpha: float = 0.55,
+    gid: str | None = None,
+) -> None:
     """Points as one path of round caps: a tenth of the bytes that a marker for each would take."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -129,15 +146,19 @@ def dots(ax: Any, x: Iterable[float], y: Iterable[float], colour: str, *, size: 
     ax.autoscale_view()
 
 
-def log_axis(ax: Any, *, x: bool = False, y: bool = False) -> None:
-    """Logarithmic axes whose ticks read 0.01, 1, 1000, 1e6."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+def log_axis(ax: Any, *, x: bool = False, y: bool = False, ticks: int = 9) -> None:
+    """Logarithmic axes whose ticks read 0.01, 1, 1000, 1e6; at most `ticks` of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    for wanted, axis in ((x, ax.xaxis), (y, ax.yaxis)):
+    for wanted, name in ((x, "x"), (y, "y")):
         if wanted:
-            axis._set_axes_scale("log")
-            axis.set_major_locator(LogLocator(numticks=9))
+            getattr(ax, f"set_{name}scale")("log")
+            axis = getattr(ax, f"{name}axis")
+            low, high = getattr(ax, f"get_{name}lim")()
+            # Less than two decades hold at most one power of ten.
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,), numticks=ticks))
             axis.set_major_formatter(FuncFormatter(tick))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def tick(value: float, _: int = 0) -> str:

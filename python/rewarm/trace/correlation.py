@@ -52,7 +52,9 @@ def spearman(cold: ColdStarts, out: Measured) -> None:
                 found = stats.spearmanr(table[i], table[j])
                 rho[i, j], p[i, j] = float(found.statistic), float(found.pvalue)
             note = f"{n:,} minutes, p = {p[i, j]:.2g}" if varies[i] and varies[j] else "one of the two does not vary"
-            out.add("correlation", VARIABLES[i], "Spearman", region, rho[i, j], group=VARIABLES[j], complete=complete, note=note)
+            out.add(
+                "correlation", VARIABLES[i], "Spearman", region, rho[i, j], group=VARIABLES[j], complete=complete, note=note
+            )
     out.draw(
         "fig12",
         region,

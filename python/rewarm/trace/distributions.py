@@ -51,7 +51,9 @@ def arrivals(cold: ColdStarts, out: Measured) -> Array:
     out.add_quantiles("distributions", GAP, region, values, DISTRIBUTION, unit="s", complete=complete)
     out.add("distributions", GAP, "mean", region, float(values.mean()) if len(values) else np.nan, unit="s", complete=complete)
     ties = float(np.mean(values == 0.0)) if len(values) else np.nan
-    out.add("distributions", GAP, "share = 0", region, ties, complete=complete, note="equal stamps: the release has three decimals")
+    out.add(
+        "distributions", GAP, "share = 0", region, ties, complete=complete, note="equal stamps: the release has three decimals"
+    )
     if dropped:
         out.remark("distributions", f"{region}: {dropped:,} gaps that span a day without any cold start are dropped.")
     out.draw("fig10c", region, curve(values, floor=1e-3))
@@ -103,10 +105,11 @@ def _fits(family: Family, quantity: str, values: Array, first: float, complete: 
 def pool_classes(cold: ColdStarts, out: Measured) -> None:
     """Small against large pools: quartiles and the shape over log seconds of the total and the four components."""
     region, complete = cold.region, all_days(cold.days)
-    of_row = cold.functions.pool_class[cold.function]
+    # Labels are compared once a function, not once a row.
+    rows_of = {name: (cold.functions.pool_class == name)[cold.function] for name in ("small", "large")}
     for column in COSTS:
-        for pool_class in ("small", "large"):
-            values = ordered(cold.costs[column][of_row == pool_class])
+        for pool_class, rows in rows_of.items():
+            values = ordered(cold.costs[column][rows])
             note = ""
             if column == DEP:
                 values, note = values[values > 0.0], "zeros left out: no layer"
@@ -139,14 +142,12 @@ def breakdown(cold: ColdStarts, out: Measured) -> None:
     runtime = np.array([f"{r} runtime" if r == "unknown" else r for r in cold.functions.runtime], object)
     trigger = np.array([f"{t} trigger" if t == "unknown" else t for t in cold.functions.trigger], object)
     for figure, labels in (("fig15", runtime), ("fig16", trigger)):
-        of_row = labels[cold.function]
         for group in _names(labels):
-            _components_of(cold, group, of_row == group, figure, complete, out)
+            _components_of(cold, group, (labels == group)[cold.function], figure, complete, out)
     everything = np.ones(len(cold.time), bool)
     _components_of(cold, "all", everything, "fig15", complete, out)
     for column in COSTS:
-        if region in out.series.get("fig15", {}):
-            out.series.setdefault("fig16", {})[f"{region} {column} all"] = out.series["fig15"][f"{region} {column} all"]
+        out.draw("fig16", f"{region} {column} all", out.series["fig15"][f"{region} {column} all"])
 
 
 def _names(labels: Iterable[Any]) -> list[str]:
@@ -163,9 +164,7 @@ def _components_of(cold: ColdStarts, group: str, rows: Array, figure: str, compl
         if column == DEP:
             values, quantity, note = values[values > 0.0], f"{DEP} > 0", "zeros left out: no layer"
         percents = (10, 25, 50, 75, 90, 95, 99)
-        out.add_quantiles(
-            "breakdown", quantity, region, values, percents, group=group, unit="s", complete=complete, note=note
-        )
+        out.add_quantiles("breakdown", quantity, region, values, percents, group=group, unit="s", complete=complete, note=note)
         if column == ALLOC and len(values):
             for limit, words in ((1e-3, "1 ms"), (0.1, "100 ms"), (5.0, "5 s")):
                 share = float(np.searchsorted(values, limit, side="right") / len(values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewarm.trace.canvas import DASHES, INK, MUTED, SERIES, SVG_DASHES, WORDS, log_axis, new, region_gid, svg
+from rewarm.trace.canvas import DASHES, HALF, INK, MUTED, SERIES, SVG_DASHES, WORDS, log_axis, new, region_gid, svg
 from rewarm.trace.load import COSTS
 from rewarm.trace.panel import Drawing, Key, Panel, Points, by_region, group_keys, region_keys, region_style
 from rewarm.trace.shares import TRIGGERS
@@ -30,17 +30,19 @@ LAWS = (
 
 def regions(name: str, points: Points) -> Drawing:
     """A curve a region."""
-    figure, (ax,) = new()
+    figure, (ax,) = new(*HALF)
     for region, curve in points.items():
         colour, dash, _ = region_style(region)
         ax.plot(curve["x"], curve["y"], color=colour, linestyle=dash, gid=region_gid(region))
     _share_axis(ax, AXES[name])
-    return [Panel("", svg(figure, name, f"Cumulative share over {AXES[name]}, a curve for each of {', '.join(points)}"))], region_keys(list(points))
+    return [
+        Panel("", svg(figure, name, f"Cumulative share over {AXES[name]}, a curve for each of {', '.join(points)}"))
+    ], region_keys(list(points))
 
 
 def fits(name: str, points: Points) -> Drawing:
     """The pooled curve with three laws."""
-    figure, (ax,) = new()
+    figure, (ax,) = new(*HALF)
     keys = []
     for of, words, colour, dash, svg_dash in LAWS:
         if of in points:
@@ -69,7 +71,7 @@ def groups(name: str, points: Points) -> Drawing:
                 colour = INK if group == "all" else SERIES[index % 10]
                 dash: Any = "-" if group == "all" else DASHES[index // 5 % 5]
                 ax.plot(curve["x"], curve["y"], color=colour, linestyle=dash, linewidth=1.6 if group == "all" else 1.1)
-            _share_axis(ax, "useful seconds for each second of cold start" if utility else "seconds")
+            _share_axis(ax, "useful seconds for each second of cold start" if utility else "seconds", 9 if utility else 4)
             ax.set_title(column, loc="left")
         for ax in axes[len(columns) :]:
             ax.set_visible(False)
@@ -84,8 +86,8 @@ def groups(name: str, points: Points) -> Drawing:
     return panels, [*keys, *([Key("all", WORDS[INK])] if "all" in seen else [])]
 
 
-def _share_axis(ax: Any, label: str) -> None:
-    log_axis(ax, x=True)
+def _share_axis(ax: Any, label: str, ticks: int = 7) -> None:
+    log_axis(ax, x=True, ticks=ticks)
     ax.set_xlabel(label)
     ax.set_ylabel("cumulative share")
     ax.set_ylim(0.0, 1.02)

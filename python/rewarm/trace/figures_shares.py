@@ -12,10 +12,10 @@ from rewarm.trace.shares import GROUPS, TRIGGERS
 
 SHORT = {
     "totalCost_cold_start": "total",
-    "podAllocationCost": "allocation",
+    "podAllocationCost": "alloc",
     "deployCodeCost": "code",
-    "deployDependencyCost": "dependency",
-    "schedulingCost": "scheduling",
+    "deployDependencyCost": "dep",
+    "schedulingCost": "sched",
     "cold starts": "count",
 }
 STATISTICS = ("pods", "cold starts", "functions")
@@ -37,7 +37,10 @@ def bubbles(name: str, points: Points) -> Drawing:
     ax.margins(0.25)
     ax.set_xlabel("functions")
     ax.set_ylabel("requests")
-    alt = "; ".join(f"{region}: {of['functions']:,} functions, {tick(of['requests'])} requests, {of['pods']:,} pods" for region, of in points.items())
+    alt = "; ".join(
+        f"{region}: {of['functions']:,} functions, {tick(of['requests'])} requests, {of['pods']:,} pods"
+        for region, of in points.items()
+    )
     return [Panel("", svg(figure, name, alt))], region_keys(list(points))
 
 
@@ -55,16 +58,25 @@ def shares(name: str, points: Points) -> Drawing:
                 for bar, statistic, width in zip(bars, shown, widths, strict=True):
                     bar.set_gid(f"share-{by}-{statistic}-{group}".replace(" ", "_"))
                     if width > 0.11:
-                        ax.text(bar.get_x() + width / 2, bar.get_y() + 0.35, f"{width:.2f}"[1:], ha="center", va="center", fontsize=7.5)
+                        ax.text(
+                            bar.get_x() + width / 2,
+                            bar.get_y() + 0.35,
+                            f"{width:.2f}"[1:],
+                            ha="center",
+                            va="center",
+                            fontsize=7.5,
+                        )
                 left = [a + b for a, b in zip(left, widths, strict=True)]
             ax.set_yticks(range(len(shown)), shown)
             ax.set_xlim(0, 1)
             ax.invert_yaxis()
             ax.grid(False)
             ax.set_title(f"by {by}", loc="left")
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: shares of pods, cold starts and functions by group")))
+        panels.append(
+            Panel(region, svg(figure, f"{name}-{region}", f"{region}: shares of pods, cold starts and functions by group"))
+        )
     for by, names in GROUPS.items():
-        keys += [Key(f"{by}: {key.name}" if key is key else key.name, key.colour) for key in group_keys(list(names), dashed=False)]
+        keys += [Key(f"{by}: {key.name}", key.colour) for key in group_keys(list(names), dashed=False)]
     return panels, keys
 
 
@@ -87,7 +99,12 @@ def triggers(name: str, points: Points) -> Drawing:
         ax.invert_yaxis()
         ax.grid(False)
         ax.set_xlabel("share of the runtime's functions")
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: share of trigger groups among the functions of each runtime")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: share of trigger groups among the functions of each runtime"),
+            )
+        )
     return panels, group_keys(list(TRIGGERS), dashed=False)
 
 
@@ -118,7 +135,10 @@ def heatmap(region: str, of: Points, published: dict[tuple[str, str, str], str])
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.set_title(f"{region}  ({of['minutes']:,} minutes)", loc="left", fontsize=8)
-    return Panel(region, svg(figure, f"fig12-{region}", f"{region}: Spearman correlation of minute means of cold-start components and count"))
+    return Panel(
+        region,
+        svg(figure, f"fig12-{region}", f"{region}: Spearman correlation of minute means of cold-start components and count"),
+    )
 
 
 def violins(points: Points) -> Drawing:
@@ -135,7 +155,12 @@ def violins(points: Points) -> Drawing:
         ax.set_xticks(range(len(COSTS)), COSTS, fontsize=7.5)
         ax.set_ylabel("seconds")
         ax.set_xlim(-0.6, len(COSTS) - 0.4)
-        panels.append(Panel(region, svg(figure, f"fig13-{region}", f"{region}: distribution of cold-start components in small and large pools")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"fig13-{region}", f"{region}: distribution of cold-start components in small and large pools"),
+            )
+        )
     return panels, [Key("small", WORDS[SERIES[0]]), Key("large", WORDS[SERIES[1]])]
 
 
@@ -156,7 +181,7 @@ def starts(name: str, points: Points) -> Drawing:
     names = [*TRIGGERS, "no runtime row"]
     for region, of in by_region(points).items():
         figure, (ax,) = new(7.2, 3.8)
-        most = max((max(group["x"], default=1.0) for group in of.values()), default=1.0)
+        most = max((max(group["y"], default=1.0) for group in of.values()), default=1.0)
         ax.plot([1, most], [1, most], color=MUTED, linewidth=0.8)
         for index, group in enumerate(names):
             if group in of:
@@ -165,5 +190,10 @@ def starts(name: str, points: Points) -> Drawing:
         ax.set_xlabel("requests")
         ax.set_ylabel("cold starts")
         count = sum(len(group["x"]) for group in of.values())
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: cold starts over requests of {count} functions, by trigger group")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: cold starts over requests of {count} functions, by trigger group"),
+            )
+        )
     return panels, [key for key in group_keys(names, dashed=False) if any(key.name in of for of in by_region(points).values())]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from rewarm.trace.canvas import INK, MUTED, SERIES, WORDS, dots, log_axis, new, region_gid, svg
+from rewarm.trace.canvas import HALF, INK, MUTED, SERIES, WORDS, dots, log_axis, new, region_gid, svg
 from rewarm.trace.load import COSTS
 from rewarm.trace.panel import Drawing, Key, Panel, Points, by_region, group_keys, region_keys, region_style
-from rewarm.trace.shares import GROUPS
 from rewarm.trace.series import HOLIDAY
+from rewarm.trace.shares import GROUPS
 
 TOTAL, ALLOC, CODE, DEP, SCHED = COSTS
 STACK = (ALLOC, CODE, DEP, SCHED)
@@ -29,7 +29,12 @@ def requests(name: str, points: Points) -> Drawing:
         ax.set_xlabel(f"hours since the start of day {of['first_day']}")
         ax.set_ylabel("over its largest")
         peaks = ", ".join(f"{hour % 24:.1f} h" for hour in of["peak_hour"])
-        panels.append(Panel(region, svg(figure, f"{name}-{region}", f"{region}: requests per minute over three days, daily peaks at {peaks}")))
+        panels.append(
+            Panel(
+                region,
+                svg(figure, f"{name}-{region}", f"{region}: requests per minute over three days, daily peaks at {peaks}"),
+            )
+        )
     return panels, []
 
 
@@ -37,7 +42,7 @@ def peaks(name: str, points: Points) -> Drawing:
     """Peak-to-trough ratios, one point a function."""
     if not any(of["x"] for of in points.values()):
         return [], []
-    figure, (ax,) = new()
+    figure, (ax,) = new(*HALF)
     for region, of in points.items():
         dots(ax, of["x"], of["y"], region_style(region)[0], gid=region_gid(region))
     log_axis(ax, x=True, y=True)
@@ -49,13 +54,13 @@ def peaks(name: str, points: Points) -> Drawing:
 
 def holiday(name: str, points: Points) -> Drawing:
     """Daily means around the holiday."""
-    figure, (ax,) = new()
+    figure, (ax,) = new(*HALF)
     ax.axvspan(13.5, 21.5, color=MUTED, alpha=0.12, linewidth=0)
     for region, of in points.items():
         colour, dash, _ = region_style(region)
         ax.plot(of["day"], _gaps(of["y"]), color=colour, linestyle=dash, marker="o", markersize=2.5, gid=region_gid(region))
     ax.set_ylim(bottom=0.0)
-    ax.set_xticks(list(HOLIDAY))
+    ax.set_xticks(list(HOLIDAY)[::3])
     ax.set_xlabel("day")
     ax.set_ylabel("over the largest day")
     what = "Running pods" if name == "fig7a" else "CPU"

@@ -1,7 +1,8 @@
 """LogNormal and Weibull on counts in buckets: maximum likelihood and moments, with the Kolmogorov-Smirnov distance.
 
-The paper (§4.1) fits a LogNormal to cold-start times and a Weibull to the times between cold starts and names neither its method nor a
-goodness of fit, so both methods are computed. There is no p-value: with millions of samples every simple law is rejected.
+The paper (§4.1) fits a LogNormal to cold-start times and a Weibull to the times between cold starts and names neither its
+method nor a goodness of fit, so both methods are computed. There is no p-value: with millions of samples every simple law is
+rejected.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Fit:
 
 
 def maximum_likelihood(family: Family, counts: Histogram) -> Fit:
-    """The law under which the counts are most likely: the maximum over both parameters of the sum of n ln P(lower <= X < upper).
+    """The law under which the counts are most likely: the sum of n ln P(lower <= X < upper) is largest.
 
     Args:
         family: "LogNormal" or "Weibull".
@@ -84,7 +85,9 @@ def maximum_likelihood(family: Family, counts: Histogram) -> Fit:
         below, above = _log_tails(family, *_parameters(family, point), edges)
         return -float(weights @ _log_between(below[low], below[high], above[low], above[high]))
 
-    found = optimize.minimize(loss, _start(family, counts), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000})
+    found = optimize.minimize(
+        loss, _start(family, counts), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
+    )
     if not found.success:
         raise InvalidArgument(f"fit: {family}: the search for the maximum of the likelihood did not end: {found.message}")
     return Fit(family, *_parameters(family, found.x))
@@ -108,7 +111,7 @@ def moments(family: Family, mean: float, sd: float) -> Fit:
 
 
 def ks_distance(fit: Fit, counts: Histogram) -> tuple[float, float]:
-    """(D, uncertainty): the largest distance of the two cumulative curves over bucket edges >= 1 ms, and the largest bucket's share.
+    """(D, uncertainty): the largest distance of the cumulative curves at bucket edges >= 1 ms, and the largest bucket's share.
 
     Between two edges the data's curve is not known, so the true distance lies within the uncertainty above D.
     """
@@ -136,7 +139,7 @@ def _start(family: Family, counts: Histogram) -> Array:
 
 
 def _log_tails(family: Family, first: float, second: float, x: Array) -> tuple[Array, Array]:
-    """ln P(X < x) and ln P(X >= x): both, because the difference of two numbers near 1 would be all rounding."""
+    """Ln P(X < x) and ln P(X >= x): both, because the difference of two numbers near 1 would be all rounding."""
     special = _scipy("special")
     with np.errstate(divide="ignore", over="ignore"):
         if family == "LogNormal":
@@ -147,7 +150,7 @@ def _log_tails(family: Family, first: float, second: float, x: Array) -> tuple[A
 
 
 def _log_between(below_low: Array, below_high: Array, above_low: Array, above_high: Array) -> Array:
-    """ln P(low <= X < high), from the tail that is smaller at the middle of the bucket."""
+    """Ln P(low <= X < high), from the tail that is smaller at the middle of the bucket."""
     with np.errstate(divide="ignore", invalid="ignore"):
         left = below_high + np.log(-np.expm1(below_low - below_high))
         right = above_low + np.log(-np.expm1(above_high - above_low))

@@ -43,7 +43,8 @@ def histogram(values: Array, *, first: float = 0.0) -> Histogram:
 
     Args:
         values: Finite, >= 0.  # [n]
-        first: Upper edge of the first bucket; 0 for none. Zero itself needs `first` > 0, because no bucket of a logarithmic scale holds it.
+        first: Upper edge of the first bucket; 0 for none. Zero itself needs `first` > 0, because no bucket of a logarithmic
+        scale holds it.
     """
     values = np.ascontiguousarray(values, np.float64)
     below = int(np.count_nonzero(values < first))

@@ -63,8 +63,8 @@ class Pods:
 def utility(pods: Pods, cold: ColdStarts, complete: bool, out: Measured) -> None:
     """The useful lifetime of each pod over its cold-start time (Fig. 17).
 
-    The useful lifetime ends with the last completion, because the 60 s of keep-alive that follow are not useful; a pod whose last
-    completion lies in the last 60 s of the data may have lived on and is left out.
+    The useful lifetime ends with the last completion, because the 60 s of keep-alive that follow are not useful; a pod whose
+    last completion lies in the last 60 s of the data may have lived on and is left out.
     """
     region = cold.region
     served = np.isfinite(pods.last)

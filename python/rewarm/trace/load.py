@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewarm.errors import BackendUnavailable
-from rewarm.trace.source import Source, discover
 from rewarm.trace.runtime_trigger import functions
+from rewarm.trace.source import Source, discover
 from rewarm.trace.synthetic import MARKER
 from rewarm.trace.table import Batches, Files, open_reader
 
@@ -49,12 +49,12 @@ class Functions:
 
     @property
     def joined(self) -> Array:
-        """Whether the runtime table knows the function.  # [n]"""
+        """Whether the runtime table knows each function."""
         known: Array = np.array([runtime is not None for runtime in self.runtime], bool)
         return known
 
     def groups(self, by: str) -> Array:
-        """Labels as the paper's figures group them: by "trigger", "runtime" (the rare ones folded) or "size".  # [n]"""
+        """Labels as the paper's figures group them: by "trigger", "runtime" (the rare ones folded) or "size"."""
         if by == "trigger":
             return np.array([None if t is None else "unknown trigger" if t == "unknown" else t for t in self.trigger], object)
         if by == "size":
@@ -119,12 +119,17 @@ def pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise BackendUnavailable(f'trace reports need pyarrow ({error}); install it with: pip install "rewarm[trace]"') from error
+        raise BackendUnavailable(
+            f'trace reports need pyarrow ({error}); install it with: pip install "rewarm[trace]"'
+        ) from error
     return pa
 
 
 def size_of(pool: str) -> tuple[str, str]:
-    """("300-128", "small") of pool22-300-128: the two numbers from the right, because a label may hold hyphens; ("", "") without them."""
+    """Size and class of a pool: ("300-128", "small") of pool22-300-128; ("", "") without numbers.
+
+    They are taken from the right, because a label may hold hyphens.
+    """
     parts = pool.rsplit("-", 2)
     if len(parts) < 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         return "", ""
@@ -186,7 +191,9 @@ class Trace:
     ) -> None:
         self.path, self.region, self.progress = path, region, progress
         self.found = discover(path, region=region, mixed=True)
-        self.regions = sorted({self._region(source) for source in self.found.sources if source.table != "runtime"}, key=_region_order)
+        self.regions = sorted(
+            {self._region(source) for source in self.found.sources if source.table != "runtime"}, key=_region_order
+        )
         self.pools = Pools()
         self._runtime_path = runtime
 
@@ -194,7 +201,9 @@ class Trace:
     def _region(source: Source) -> str:
         return source.region or NO_REGION
 
-    def sources(self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None) -> list[Source]:
+    def sources(
+        self, table: str, region: str | None = None, metric: str | None = None, stat: str | None = None
+    ) -> list[Source]:
         """The files of a table, of a region, of a metric, in row order."""
         return [
             source
@@ -211,8 +220,10 @@ class Trace:
         """How many files of a table there are."""
         return len(self.found.of(table))
 
-    def batches(self, table: str, region: str, columns: Sequence[str], metric: str | None = None, stat: str | None = None) -> Iterator[Any]:
-        """pyarrow record batches of a region's rows, in file order; the columns of a batch die with it."""
+    def batches(
+        self, table: str, region: str, columns: Sequence[str], metric: str | None = None, stat: str | None = None
+    ) -> Iterator[Any]:
+        """Pyarrow record batches of a region's rows, in file order; the columns of a batch die with it."""
         pa = pyarrow()
         name = table if metric is None else f"minute table {metric if stat is None else f'{metric}_{stat}'}"
         self.say(f"{region}: reading {name}")

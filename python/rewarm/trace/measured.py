@@ -88,7 +88,7 @@ class Measured:
         complete: bool = True,
         note: str = "",
     ) -> None:
-        """Adds lower quantiles of sorted values as p5, p50, …"""
+        """Adds lower quantiles of sorted values as p5, p50 and so on."""
         for percent in percents:
             value = quantile(ordered, percent / 100)
             self.add(section, quantity, f"p{percent:g}", region, value, group=group, unit=unit, complete=complete, note=note)

@@ -21,7 +21,9 @@ def render(results: dict[str, Any], drawn: list[Drawn]) -> str:
     try:
         import jinja2
     except ImportError as error:
-        raise BackendUnavailable(f'trace reports need jinja2 ({error}); install it with: pip install "rewarm[trace]"') from error
+        raise BackendUnavailable(
+            f'trace reports need jinja2 ({error}); install it with: pip install "rewarm[trace]"'
+        ) from error
     folder = resources.files("rewarm.trace") / "templates"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": shown, "difference": difference}

@@ -1,6 +1,7 @@
-"""The numbers that Joosen et al., "Serverless Cold Starts and Where to Find Them" (EuroSys 2025), print or draw, and whether a measured one agrees.
+"""The published numbers of Joosen et al. (EuroSys 2025), and whether a measured one agrees.
 
-The numbers themselves stand in paper_numbers.py. A published number is kept as it was written, because its digits say how much it claims.
+The numbers themselves stand in paper_numbers.py. A published number is kept as it was written, because its digits say how much
+it claims.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from rewarm.trace import paper_numbers
 Verdict = Literal["agree", "differ", "partial"]
 Key = tuple[str, str, str, str, str]
 
-# kind -> (absolute, relative) distance that still agrees. Counts are exact. A reading is a count or mean taken from the coordinates
-# of a curve in the paper's figures, which is how far those can be trusted.
+# kind -> (absolute, relative) distance that still agrees. Counts are exact. A reading is a count from the coordinates of a
+# curve in the paper's figures, which can be trusted that far.
 TOLERANCE: dict[str, tuple[float, float]] = {
     "count": (0.0, 0.0),
     "share": (0.005, 0.0),

@@ -1,8 +1,8 @@
-"""The published numbers as tables: rows are groups or regions, columns are regions or statistics, "-" is a number that does not exist.
+"""The published numbers as tables: rows are groups or regions, columns are regions or statistics, "-" is no number.
 
-Sources: the text and figures of Joosen et al. (EuroSys 2025); "read off" marks a value taken from the coordinates of a curve in a figure,
-good to 1-2 %; "notebook" marks output of the authors' data-release notebooks, "README" their data description. What the text rounds
-("about 0.1 s") and a figure shows more exactly is taken from the figure.
+Sources: the text and figures of Joosen et al. (EuroSys 2025); "read off" marks a value taken from the coordinates of a curve in
+a figure, good to 1-2 %; "notebook" marks output of the authors' data-release notebooks. What the text rounds ("about 0.1 s")
+and a figure shows more exactly is taken from the figure.
 """
 
 from __future__ import annotations

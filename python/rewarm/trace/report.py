@@ -1,4 +1,4 @@
-"""The paper as a report: every figure and table that the release allows, beside what was published (Joosen et al., EuroSys 2025)."""
+"""The paper as a report: every figure and table that the release allows, beside what was published."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ def report(
     runtime: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Measures what the paper reports, compares it with the published numbers, and writes one HTML file that needs nothing else.
+    """Measures what the paper reports, compares it with the published numbers, and writes one HTML file, complete in itself.
 
-    Each table under `path` adds its sections; a table that is missing leaves its own out, and the page says so. A number agrees or
-    differs only where the region and days 0 to 30 are complete; else it is "partial". docs/trace_report.md defines every number.
-    Cold-start columns are held in memory one region at a time (about 0.5 GB for R1); requests and minute tables are streamed.
+    The paper is Joosen et al., "Serverless Cold Starts and Where to Find Them", EuroSys 2025. Each table under `path` adds its
+    sections; a table that is missing leaves its own out, and the page says so. A number agrees or differs only where the region
+    and days 0 to 30 are complete; else it is "partial". docs/trace_report.md defines every number. Cold-start columns are held
+    in memory one region at a time (1.3 GB at the peak for R1); requests are streamed.
 
     Args:
         path: Folder, file, archive, glob, or a list of them, as `rewarm.trace.read` takes it; tables may lie together.
@@ -51,9 +52,9 @@ def report(
         progress: Told in a few words what is being done.
 
     Returns:
-        What the page's JSON block holds: ``summary`` (counts of agree, differ, partial, not measured), ``numbers`` (one dict a number
-        with its published value and verdict), ``not_measured``, ``series`` (the points of the figures), ``absent``, ``notes``,
-        ``regions``, ``synthetic``.
+        What the page's JSON block holds: ``summary`` (counts of agree, differ, partial, not measured), ``numbers`` (one dict a
+        number with its published value and verdict), ``not_measured``, ``series`` (the points of the figures), ``absent``,
+        ``notes``, ``regions``, ``synthetic``.
 
     Raises:
         TraceError: The files cannot be read as what they are.
@@ -62,7 +63,9 @@ def report(
     targets = {name: _target(name, where) for name, where in (("out", out), ("json", json)) if where is not None}
     trace = Trace(path, region=region, runtime=runtime, progress=progress)
     if not trace.regions:
-        raise InvalidArgument(f"report: path: expected cold starts, requests or minute tables, got a runtime table alone: {path}")
+        raise InvalidArgument(
+            f"report: path: expected cold starts, requests or minute tables, got a runtime table alone: {path}"
+        )
     measured = measure(trace)
     results = compare(measured, trace)
     matrix = {
@@ -101,12 +104,22 @@ def compare(measured: Measured, trace: Trace) -> dict[str, Any]:
         "synthetic": trace.synthetic,
         "tables": {table: trace.files(table) for table in ("cold_start", "request", "runtime", "minute")},
         "regions": trace.coverage(),
-        "summary": {**{verdict: verdicts[verdict] for verdict in VERDICTS}, "not_measured": len(missing), "published": len(known)},
+        "summary": {
+            **{verdict: verdicts[verdict] for verdict in VERDICTS},
+            "not_measured": len(missing),
+            "published": len(known),
+        },
         "sections": sections,
         "numbers": numbers,
         "not_measured": [_missing(number, measured) for number in missing],
         "figures": {
-            figure.id: {"number": figure.number, "section": figure.section, "title": figure.title, "caption": figure.caption, "open": figure.open}
+            figure.id: {
+                "number": figure.number,
+                "section": figure.section,
+                "title": figure.title,
+                "caption": figure.caption,
+                "open": figure.open,
+            }
             for figure in FIGURES
         },
         "series": measured.series,
@@ -122,7 +135,13 @@ def _compared(number: Number, known: dict[Key, Published]) -> dict[str, Any]:
     row["value"] = number.value if number.value == number.value and abs(number.value) != float("inf") else None
     row |= {"published": None, "as_written": None, "kind": None, "source": None, "verdict": None}
     if paper is not None:
-        row |= {"published": paper.value, "as_written": paper.text, "kind": paper.kind, "tolerance": KIND_WORDS[paper.kind], "source": paper.source}
+        row |= {
+            "published": paper.value,
+            "as_written": paper.text,
+            "kind": paper.kind,
+            "tolerance": KIND_WORDS[paper.kind],
+            "source": paper.source,
+        }
         row["verdict"] = agreement(number.value, paper, complete=number.complete)
     return row
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewarm.trace.lifetimes import END, LAST_DAY, Pods, utility
 from rewarm.trace.load import ColdStarts, Trace, floats, integers, pod_key
 from rewarm.trace.measured import Measured
-from rewarm.trace.lifetimes import END, LAST_DAY, Pods, utility
 from rewarm.trace.users import execution
 
 Array = NDArray[Any]
@@ -25,7 +25,7 @@ class Numbering:
         self.codes: dict[int, int] = {}
 
     def of(self, keys: Array) -> Array:
-        """The number of each key.  # [n]"""
+        """The number of each key."""
         unique, index = np.unique(keys, return_inverse=True)
         codes = np.array([self.codes.setdefault(key, len(self.codes)) for key in unique.tolist()], np.int64)
         numbers: Array = codes[index]
@@ -59,7 +59,7 @@ class MinuteMeans:
     """Means over the rows of each key, added up batch by batch; rows may come in any order."""
 
     def __init__(self) -> None:
-        self._held = (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+        self._held: tuple[Array, Array, Array] = (np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
         self._waiting: list[tuple[Array, Array, Array]] = []
         self._rows = 0
 
@@ -124,7 +124,9 @@ def request_day(trace: Trace, region: str, cold: ColdStarts | None, out: Measure
     _sizes(region, rows, low, high, pairs.values() >> POD_BITS, complete, note, out)
     for column, (figure, quantity) in need.items():
         values = means[column].means()
-        execution(region, figure, quantity, "cores" if column == "cpu_usage" else "s", values, False, f"{column} of day 30 only", out)
+        execution(
+            region, figure, quantity, "cores" if column == "cpu_usage" else "s", values, False, f"{column} of day 30 only", out
+        )
     if cold is not None and len(pods.key):
         utility(pods, cold, complete, out)
     elif cold is not None:

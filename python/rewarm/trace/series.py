@@ -43,7 +43,11 @@ def components(cold: ColdStarts, out: Measured) -> None:
             means[column] = rounded(sums / rows, 4)
         mean = float(values[good].mean()) if good.any() else np.nan
         out.add("components", column, "mean", region, mean, unit="s", complete=complete)
-    out.draw("fig11", region, {"means": means, "count": [int(n) if there else None for n, there in zip(per_hour, present, strict=True)]})
+    out.draw(
+        "fig11",
+        region,
+        {"means": means, "count": [int(n) if there else None for n, there in zip(per_hour, present, strict=True)]},
+    )
     if region == "R1" and 28 in cold.days:
         _day_28(cold, out)
 
@@ -124,8 +128,8 @@ def daily_pattern(region: str, requests: Minutes, per_day: Array, cold_starts: d
     note = f"undefined for {slow} functions below 1440 requests a day and {empty} whose smallest mean is 0"
     out.add("load", "peak-to-trough", "functions", region, len(points), complete=complete, note=note)
     if points:
-        for name, value in (("min", ratios[0]), ("p50", quantile(ratios, 0.5)), ("max", ratios[-1])):
-            out.add("load", "peak-to-trough", name, region, value, complete=complete, note=note)
+        for name, shown in (("min", ratios[0]), ("p50", quantile(ratios, 0.5)), ("max", ratios[-1])):
+            out.add("load", "peak-to-trough", name, region, shown, complete=complete, note=note)
     out.draw("fig6a", region, {"x": rounded([p[0] for p in points]), "y": rounded([p[2] for p in points])})
     seen = [p for p in points if p[1] > 0]
     out.draw("fig6b", region, {"x": rounded([p[1] for p in seen]), "y": rounded([p[2] for p in seen])})
@@ -148,7 +152,15 @@ def requests_per_minute(region: str, requests: Minutes, out: Measured) -> None:
         at = inside[np.argmax(means[inside])]
         peaks.append((place[at] / 60, means[at] / top if top else np.nan))
         hour = place[at] / 60 - 24 * day
-        out.add("load", "hour of the largest mean", "hour", region, hour, group=f"day {first + day}", unit="h of the dataset's clock")
+        out.add(
+            "load",
+            "hour of the largest mean",
+            "hour",
+            region,
+            hour,
+            group=f"day {first + day}",
+            unit="h of the dataset's clock",
+        )
     every = slice(None, None, 5)
     out.draw(
         "fig5",
@@ -185,6 +197,14 @@ def holiday(region: str, figure: str, quantity: str, cells: Minutes, how: str, o
         return
     top = max(daily[day] for day in window)
     complete = set(HOLIDAY) <= cells.days
-    for day in window:
-        out.add("load", f"{quantity}, share of the largest day", "mean", region, daily[day] / top, group=f"day {day}", complete=complete)
+    for one in window:
+        out.add(
+            "load",
+            f"{quantity}, share of the largest day",
+            "mean",
+            region,
+            daily[one] / top,
+            group=f"day {one}",
+            complete=complete,
+        )
     out.draw(figure, region, {"day": list(window), "y": [clean(daily[day] / top) for day in window]})

@@ -1,4 +1,4 @@
-"""Who causes what: pods, cold starts and functions by trigger, runtime and size (Fig. 8, 9), requests against cold starts (Fig. 14)."""
+"""Pods, cold starts and functions by trigger, runtime and size (Fig. 8, 9), requests against cold starts (Fig. 14)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from rewarm.trace.histogram import quantile
 from rewarm.trace.load import DAYS, LARGE_SIZES, ColdStarts, Functions, Minutes, all_days
 from rewarm.trace.measured import Measured, clean, rounded
-from rewarm.trace.series import MINUTES_A_DAY
 
 Array = NDArray[Any]
 TRIGGERS = ("TIMER-A", "APIG-S", "OBS-A", "workflow-S", "other A", "other S", "unknown trigger")
@@ -24,7 +23,7 @@ BANDS = (0, 31, 744, 4464, 22_320, 44_640, 446_400, 4_464_000)
 
 
 def composition(region: str, functions: Functions, out: Measured) -> None:
-    """Functions by runtime, trigger and size, and the triggers of each runtime: all from the runtime table, so always complete."""
+    """Functions by runtime, trigger and size, and the triggers of each runtime; the runtime table is always complete."""
     for quantity, labels in (("functions by runtime", functions.runtime), ("functions by trigger", functions.trigger)):
         names, counts = np.unique(labels.astype(str), return_counts=True)
         for name, count in zip(names.tolist(), counts.tolist(), strict=True):
@@ -48,7 +47,14 @@ def cold_start_shares(cold: ColdStarts, out: Measured) -> None:
     counts = np.bincount(cold.function, minlength=len(cold.functions.funcID))
     for by, names in GROUPS.items():
         labels = cold.functions.groups(by)
-        _shares(cold.region, by, "cold starts", {name: float(counts[labels == name].sum()) for name in names}, all_days(cold.days), out)
+        _shares(
+            cold.region,
+            by,
+            "cold starts",
+            {name: float(counts[labels == name].sum()) for name in names},
+            all_days(cold.days),
+            out,
+        )
 
 
 def running_pods(region: str, pods: Minutes, out: Measured) -> None:
@@ -98,7 +104,10 @@ def requests_against_cold_starts(cold: ColdStarts, requests: Minutes, out: Measu
     asked = np.array([of.get(name, 0.0) for name in cold.functions.funcID])
     without = int(np.count_nonzero(asked == 0))
     if without:
-        out.remark("starts", f"{region}: {without:,} functions have a cold start but no request in the minute table; they are in no ratio.")
+        out.remark(
+            "starts",
+            f"{region}: {without:,} functions have a cold start but no request in the minute table; they are in no ratio.",
+        )
     out.add("starts", "functions with a cold start", "count", region, len(starts), complete=complete)
     with np.errstate(divide="ignore"):
         ratio = np.where(asked > 0, starts / asked, np.nan)
@@ -108,7 +117,15 @@ def requests_against_cold_starts(cold: ColdStarts, requests: Minutes, out: Measu
         biggest = np.sort(values)[::-1]
         for top in tops:
             group = f"top {top} function{'s' * (top > 1)}"
-            out.add("starts", f"share of {name}", "share", region, biggest[:top].sum() / biggest.sum(), group=group, complete=complete)
+            out.add(
+                "starts",
+                f"share of {name}",
+                "share",
+                region,
+                biggest[:top].sum() / biggest.sum(),
+                group=group,
+                complete=complete,
+            )
     trigger = cold.functions.groups("trigger")
     for name in TRIGGERS:
         rows = trigger == name
@@ -123,10 +140,10 @@ def requests_against_cold_starts(cold: ColdStarts, requests: Minutes, out: Measu
         ):
             out.add("starts", quantity, statistic, region, value, group=name, complete=complete)
         _ratios(region, name, ratio[rows], complete, out)
-    for name in (*TRIGGERS, None):
-        rows = (trigger == name) & (asked > 0)
+    for label in (*TRIGGERS, None):
+        rows = (trigger == label) & (asked > 0)
         if rows.any():
-            out.draw("fig14", f"{region} {name or 'no runtime row'}", {"x": rounded(asked[rows]), "y": rounded(starts[rows])})
+            out.draw("fig14", f"{region} {label or 'no runtime row'}", {"x": rounded(asked[rows]), "y": rounded(starts[rows])})
     _bands(region, asked, starts, ratio, complete, out)
 
 
@@ -145,7 +162,17 @@ def _bands(region: str, asked: Array, starts: Array, ratio: Array, complete: boo
         rows = (asked > low) & (asked <= high)
         group = f"requests >{low}" if np.isinf(high) else f"requests <={high}" if not low else f"requests {low + 1}-{high}"
         out.add("starts", "functions", "count", region, int(rows.sum()), group=group, complete=complete)
-        out.add("starts", "share of cold starts", "share", region, starts[rows].sum() / starts.sum(), group=group, complete=complete)
-        out.add("starts", "share of requests", "share", region, asked[rows].sum() / max(asked.sum(), 1), group=group, complete=complete)
+        out.add(
+            "starts", "share of cold starts", "share", region, starts[rows].sum() / starts.sum(), group=group, complete=complete
+        )
+        out.add(
+            "starts",
+            "share of requests",
+            "share",
+            region,
+            asked[rows].sum() / max(asked.sum(), 1),
+            group=group,
+            complete=complete,
+        )
         middle = quantile(np.sort(ratio[rows]), 0.5)
         out.add("starts", "cold starts over requests", "p50", region, middle, group=group, complete=complete)

@@ -1,4 +1,4 @@
-"""How much there is of everything: rows, functions, users, pools, pods, requests (Fig. 1 and the counts of the authors' notebooks)."""
+"""How much there is: rows, functions, users, pools, pods, requests (Fig. 1 and the counts of the authors' notebooks)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def cold_start_sizes(cold: ColdStarts, out: Measured) -> None:
     pods = cold.pod[cold.pod >= 0]
     out.add("sizes", "pods", "count", region, len(np.unique(pods)), complete=complete, note=note)
     if cold.dropped:
-        out.remark("sizes", f"{region}: {cold.dropped:,} cold starts without a time, function or pool are left out of everything.")
+        out.remark(
+            "sizes", f"{region}: {cold.dropped:,} cold starts without a time, function or pool are left out of everything."
+        )
     if cold.functions.joined.any():
         unmatched = int(np.count_nonzero(~cold.functions.joined[cold.function]))
         out.add("sizes", "cold starts without a runtime row", "count", region, unmatched, complete=complete, note=note)
@@ -40,5 +42,7 @@ def function_sizes(region: str, functions: Functions, source: str, complete: boo
 def request_sizes(region: str, requests: Minutes, out: Measured) -> float:
     """All requests of the minute table."""
     total = float(requests.value.sum())
-    out.add("sizes", "requests", "count", region, total, complete=all_days(requests.days), note="from the minute table requests")
+    out.add(
+        "sizes", "requests", "count", region, total, complete=all_days(requests.days), note="from the minute table requests"
+    )
     return total

@@ -15,14 +15,14 @@ Array = NDArray[Any]
 
 
 def daily_requests(requests: Minutes) -> Array:
-    """Requests of each function on each day; a function that did not run has 0.  # [functions, 31]"""
+    """Requests of each function on each day; a function that did not run has 0: [functions, 31]."""
     place = requests.function.astype(np.int64) * DAYS + requests.minute // MINUTES_A_DAY
     per_day: Array = np.bincount(place, requests.value, minlength=len(requests.functions.funcID) * DAYS).reshape(-1, DAYS)
     return per_day
 
 
 def median_day(per_day: Array) -> Array:
-    """Median over the days on which a function had requests; NaN where it never had.  # [functions]"""
+    """Median over the days on which a function had requests; NaN where it never had any."""
     seen = np.sort(np.where(per_day > 0, per_day, np.nan), axis=1)
     days = np.count_nonzero(per_day > 0, axis=1)
     rows = np.arange(len(per_day))
@@ -65,7 +65,9 @@ def _users(region: str, functions: Array, complete: bool, note: str, out: Measur
     out.draw("fig4a", region, curve(values.astype(float), floor=1.0))
 
 
-def execution(region: str, figure: str, quantity: str, unit: str, values: Array, complete: bool, note: str, out: Measured) -> None:
+def execution(
+    region: str, figure: str, quantity: str, unit: str, values: Array, complete: bool, note: str, out: Measured
+) -> None:
     """The curve and quantiles of function-minutes: of execution time (Fig. 3b) or CPU (Fig. 3c)."""
     values = ordered(values)
     out.add_quantiles(

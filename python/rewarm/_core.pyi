@@ -195,6 +195,8 @@ class TraceTable:
     def column(self, index: int) -> Any:
         """As `TraceBatch.column`."""
     def schema_capsule(self) -> Any: ...
+    def array_capsule(self) -> Any:
+        """Of a table of one batch."""
     def stream_capsule(self) -> Any: ...
 
 class TraceReader:
@@ -291,3 +293,47 @@ def trace_bin_of(x: float) -> int:
 
 def trace_bin_midpoint(code: int) -> float:
     """The middle of a bin."""
+
+class TraceMinuteReader:
+    """Reads files of the minute table; the face of `TraceReader`. Made by rewarm.trace.minute.minute_reader."""
+
+    def __init__(
+        self,
+        *,
+        sources: Any,
+        columns: list[str],
+        regions: list[str],
+        functions: list[str],
+        time_begin: float | None,
+        time_end: float | None,
+        on_error: str,
+        ignore_unknown: bool,
+        threads: int,
+        block_bytes: int,
+        version: str,
+    ) -> None:
+        """functions: those to keep, empty = all. Times in seconds, half open. block_bytes: of text a batch."""
+    @property
+    def fields(self) -> list[tuple[str, str, str]]:
+        """Name, type and unit of every column."""
+    @property
+    def functions(self) -> list[str]:
+        """Functions that a file has a column for, kept ones only, in the order of their first appearance."""
+    def next(self) -> TraceBatch | None:
+        """The next batch in row order; reads a few files at a time, without the GIL."""
+    def read_all(self, progress: Any) -> TraceTable:
+        """The remaining rows; calls progress(bytes, rows) while it waits."""
+    def stop(self) -> None:
+        """There is no next batch then."""
+    def counters(self) -> tuple[int, int, int]:
+        """Decoded bytes, rows and files read so far."""
+    def rejects(self) -> tuple[int, list[tuple[int, int, int, str | None, str, str, str]]]:
+        """As `TraceReader.rejects`, of the files read so far."""
+    def schema_capsule(self) -> Any: ...
+    def stream_capsule(self) -> Any: ...
+
+def trace_minute_isa() -> str:
+    """The level of the minute tables' scan: "portable" or "avx2"; REWARM_ISA may lower it."""
+
+def trace_table_of_lists(table: str, columns: list[tuple[str, str, str, list[Any]]], version: str) -> TraceTable:
+    """A table of one batch. A column is name, type (int32, utf8, list<utf8> or dictionary), unit and values, None for null."""

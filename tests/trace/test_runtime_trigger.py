@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from rewarm import trace
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import runtime_trigger as rt
 from rewarm.trace.source import discover
@@ -290,3 +291,47 @@ def test_filter_by_function(published):
     names = read(published).column("funcID")[10:13]
     assert read(published, funcID=names).column("funcID") == names
     assert read(published, funcID=["none"]).rows == []
+
+
+def test_through_read_and_arrow(published):
+    pa = pytest.importorskip("pyarrow")
+    table = trace.read(published)
+    assert table.schema.names == [*rt.PUBLISHED, "region"]
+    arrow = pa.table(table)
+    assert arrow.schema.types == [
+        pa.string(),
+        pa.int32(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.string(),
+        arrow.schema.types[2],
+    ]
+    assert arrow.schema.field("cpu_request").metadata == {b"unit": b"millicores"}
+    plain = read(published)
+    names = [*rt.PUBLISHED, *rt.DERIVED, "region"]
+    everything = trace.read(published, columns=names)
+    arrow, arrays = pa.table(everything), everything.to_numpy()
+    assert arrow.schema.field("triggers").type == pa.list_(pa.string())
+    assert arrow.schema.field("funcName").type == pa.int32()
+    for name in names:
+        assert arrow[name].to_pylist() == plain.column(name)
+        assert arrays[name].tolist() == plain.column(name)
+    with trace.batches(published, columns=["triggers"]) as batches:
+        (batch,) = batches
+    assert pa.record_batch(batch).column(0).to_pylist() == plain.column("triggers")
+
+
+def test_through_read_with_nulls_and_rejects(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    write(tmp_path, HEADER + "1---2---p,,,\n,x,Java,APIG-S\n1---2---p-1-2\n")
+    table = trace.read(tmp_path, columns=["cpu_limit", "cpu_request", "runtime", "triggers"], on_error="null")
+    assert pa.table(table).to_pylist() == [
+        {"cpu_limit": None, "cpu_request": None, "runtime": None, "triggers": None},
+        {"cpu_limit": None, "cpu_request": None, "runtime": "Java", "triggers": ["APIG-S"]},
+    ]
+    assert [(r.line, r.column, r.action) for r in table.rejects] == [(3, "cpu_request", "null"), (4, None, "row skipped")]
+    for options in ({"time": (0, 1)}, {"clusterName": 1}, {"metric": "requests"}, {"columns": ["podID"]}):
+        with pytest.raises(InvalidArgument):
+            trace.read(tmp_path, on_error="null", **options)
+    path = write(tmp_path, HEADER, "empty.csv")
+    assert pa.table(trace.read(path)).num_rows == 0
+    assert list(trace.batches(path)) == []

@@ -50,11 +50,13 @@ class Header:
         columns: Names, unquoted.
         nbytes: Up to and with the line's end, byte order mark included.
         crlf: Whether the line ended in CRLF.
+        table: That the names mean, None where they leave it open.
     """
 
     columns: tuple[str, ...]
     nbytes: int
     crlf: bool
+    table: str | None
 
 
 def first_line(read: Callable[[int], bytes], name: str) -> bytes:
@@ -122,7 +124,7 @@ def parse_header(line: bytes, name: str) -> Header:
         if column in seen:
             fail(f"the column {column!r} twice", mark, column)
         seen.add(column)
-    return Header(tuple(columns), len(line), crlf)
+    return Header(tuple(columns), len(line), crlf, detect_table(tuple(columns)))
 
 
 def detect_table(columns: tuple[str, ...]) -> str | None:

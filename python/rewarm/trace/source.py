@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace.archive import Member
 from rewarm.trace.decoder import Decoder, open_decoder
-from rewarm.trace.header import A_HEADER, TABLES, Header, detect_table, first_line, parse_header
+from rewarm.trace.header import A_HEADER, TABLES, Header, first_line, parse_header
 from rewarm.trace.listing import Candidate, PathArgument, list_candidates, names_upwards, show
 
 #: The runtime table was published for one region only, in a folder that does not say which.
@@ -225,7 +225,7 @@ def _source(candidate: Candidate, table: str | None, parse: Callable[[bytes, str
         if candidate.named or (error.expected == A_HEADER and line.count(b",") >= _FEWEST_COMMAS):
             raise
         return None
-    detected = detect_table(header.columns)
+    detected = header.table
     if detected is None and not candidate.named:
         return None
     detected = detected or table

@@ -140,6 +140,19 @@ Grid Decoder::find_rows(const char* text, uint32_t n, int64_t* lines) {
   return grid;
 }
 
+// Characters of the text column that has most of them here. A column that outgrows its guess is copied, and where batches are
+// kept the memory of the first try stays in its slab.
+int64_t Decoder::longest_text(const Grid& grid) const {
+  int64_t most = 0;
+  for (const Task& task : tasks_) {
+    const FieldColumn field = grid.column(task.column);
+    int64_t chars = 0;
+    for (int64_t row = 0; row < grid.rows; ++row) chars += field.end(row) - field.begin(row);
+    if (task.kind == FieldKind::kRequestId || task.kind == FieldKind::kPodId) most = std::max(most, chars);
+  }
+  return most;
+}
+
 int64_t Decoder::decode(const char* text, uint32_t n, int64_t offset, int64_t line, int64_t unit_bytes_left, BatchBuilder* out,
                         UnitRejects* rejects) {
   text_ = text;
@@ -156,7 +169,7 @@ int64_t Decoder::decode(const char* text, uint32_t n, int64_t offset, int64_t li
   if (!out->started()) {
     // Rows are about as long as these; a filter may drop more of the later ones or fewer.
     const int64_t guess = grid.rows * (unit_bytes_left / n + 1);
-    out->begin(guess + guess / 32 + 64, unit_bytes_left / 4 + kSubBlock);
+    out->begin(guess + guess / 32 + 64, longest_text(grid) * (guess + guess / 32 + 64) / grid.rows + kSubBlock);
   }
   out->ensure(grid.rows, n);
   interpret(grid, tasks_, false, out);

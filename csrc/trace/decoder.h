@@ -69,6 +69,7 @@ class Decoder {
 
   Grid find_rows(const char* text, uint32_t n, int64_t* lines);
   void select_rows(Grid* grid);
+  int64_t longest_text(const Grid& grid) const;
   void interpret(const Grid& grid, const std::vector<Task>& tasks, bool filtering, BatchBuilder* out);
   template <class T, class Kernel, class Law>
   void numbers(const Grid& grid, const Task& task, int32_t order, T* out, T null, const char* expected, Kernel kernel, Law law);

@@ -25,7 +25,7 @@ class Pace {
       wide_ = wide;
     }
     const bool beginning = runs_ < kFirstRuns;
-    // Near equal, it stays as it is: going to and fro would leave each run the data in the other's caches.
+    // Near equal, it stays as it is: alternating would leave each run the data in the other's caches.
     if (!beginning && times_[other()].median() < kClearly * times_[held_].median()) held_ = other();
     const bool trying = beginning ? (runs_ / kTryRuns) % 2 == 1 : runs_ % kTryEvery < kTryRuns;
     before_ = now_;

@@ -108,6 +108,7 @@ def trace_kernel_law(kind: str, text: bytes) -> tuple[NDArray[np.uint8], NDArray
 
 def trace_kernel_is_null(field: bytes) -> bool:
     """For tests: whether a field means no value in every column."""
+
 def format_rows(
     columns: list[tuple[Any, ...]],
     rows: int,

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rewarm.trace import cold_start_reference, csv_reference, minute_reference, request_reference, runtime_trigger_reference
@@ -227,6 +227,8 @@ CELLS = st.lists(st.lists(st.text('ab1." -\r', max_size=5), min_size=2, max_size
 
 @given(CELLS, st.sampled_from(["\n", "\r\n"]), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
 def test_fields_are_what_python_s_csv_wrote(cells, end, quoting):
+    # Python writes a bare carriage return unquoted under QUOTE_MINIMAL; before a line feed nothing tells it from CRLF.
+    assume(quoting == csv.QUOTE_ALL or not any("\r" in cell for row in cells for cell in row))
     out = io.StringIO()
     csv.writer(out, lineterminator=end, quoting=quoting).writerows(cells)
     found = [[f.text.decode() for f in csv_reference.fields(line)] for line in csv_reference.lines(out.getvalue().encode())]

@@ -107,7 +107,7 @@ def read_options(
     on_error: str = "raise",
     unknown_columns: str = "raise",
     threads: int | None = None,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Any:
     """The engine's options for the cold-start or request table; InvalidArgument says what is accepted."""
     clusters = listed("clusterName", clusterName, (int,))
@@ -122,7 +122,7 @@ def read_options(
         ignore_unknown=one_of("unknown_columns", unknown_columns, ("raise", "ignore")) == "ignore",
         on_error=one_of("on_error", on_error, _ON_ERROR),
         threads=thread_count(threads),
-        block_bytes=block_bytes,
+        block_bytes=BLOCK_BYTES if block_bytes is None else block_bytes,
         id_bytes=0,
         time_begin=begin,
         time_end=end,

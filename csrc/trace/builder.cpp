@@ -12,7 +12,7 @@ bool is_text(const Output& output) { return output.field.type == Type::kUtf8; }
 
 }  // namespace
 
-size_t BatchBuilder::lay_out(int64_t rows, int64_t chars, uint8_t* base, std::vector<Column>* columns) const {
+size_t BatchBuilder::lay_out(int64_t rows, uint8_t* base, std::vector<Column>* columns) const {
   size_t at = kSlack;
   const auto place = [&](int64_t bytes) {
     uint8_t* where = base == nullptr ? nullptr : base + at;
@@ -22,7 +22,7 @@ size_t BatchBuilder::lay_out(int64_t rows, int64_t chars, uint8_t* base, std::ve
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
     const Output& output = plan_.outputs[i];
     Column placed = (*columns)[i];
-    placed.values = place(is_text(output) ? chars : rows * output.field.width);
+    placed.values = place(is_text(output) ? placed.room : rows * output.field.width);
     placed.validity = place((rows + 7) / 8);
     if (is_text(output)) placed.offsets = reinterpret_cast<int32_t*>(place((rows + 1) * 4));
     if (base != nullptr) (*columns)[i] = placed;
@@ -30,32 +30,32 @@ size_t BatchBuilder::lay_out(int64_t rows, int64_t chars, uint8_t* base, std::ve
   return at;
 }
 
-void BatchBuilder::begin(int64_t rows, int64_t chars) {
+void BatchBuilder::begin(int64_t rows, const std::vector<int64_t>& chars) {
   columns_.assign(columns_.size(), Column());
+  for (size_t i = 0; i < columns_.size(); ++i) columns_[i].room = chars[i];
   rows_ = 0;
   capacity_ = rows;
-  chars_capacity_ = chars;
-  arena_ = pool_->acquire(lay_out(rows, chars, nullptr, &columns_));
-  lay_out(rows, chars, arena_->base, &columns_);
+  arena_ = pool_->acquire(lay_out(rows, nullptr, &columns_));
+  lay_out(rows, arena_->base, &columns_);
   for (Column& column : columns_)
     if (column.offsets != nullptr) column.offsets[0] = 0;
 }
 
 void BatchBuilder::ensure(int64_t rows, int64_t chars) {
-  int64_t most_chars = 0;
-  for (const Column& column : columns_) most_chars = std::max(most_chars, column.chars);
-  const bool more_chars = most_chars + chars > chars_capacity_;
-  if (rows_ + rows <= capacity_ && !more_chars) return;
-  grow(std::max(capacity_, (rows_ + rows) * 5 / 4), std::max(chars_capacity_, more_chars ? (most_chars + chars) * 5 / 4 : 0));
+  bool fits = rows_ + rows <= capacity_;
+  for (size_t i = 0; i < columns_.size(); ++i)
+    fits = fits && (!is_text(plan_.outputs[i]) || columns_[i].chars + chars <= columns_[i].room);
+  if (!fits) grow(rows, chars);
 }
 
 void BatchBuilder::grow(int64_t rows, int64_t chars) {
   const std::shared_ptr<Arena> before = std::move(arena_);
   const std::vector<Column> old = columns_;
-  capacity_ = rows;
-  chars_capacity_ = chars;
-  arena_ = pool_->acquire(lay_out(rows, chars, nullptr, &columns_));
-  lay_out(rows, chars, arena_->base, &columns_);
+  if (rows_ + rows > capacity_) capacity_ = (rows_ + rows) * 5 / 4;
+  for (Column& column : columns_)
+    if (column.chars + chars > column.room) column.room = (column.chars + chars) * 5 / 4;
+  arena_ = pool_->acquire(lay_out(capacity_, nullptr, &columns_));
+  lay_out(capacity_, arena_->base, &columns_);
   for (size_t i = 0; i < columns_.size(); ++i) {
     const Output& output = plan_.outputs[i];
     Column& column = columns_[i];
@@ -70,12 +70,16 @@ void BatchBuilder::grow(int64_t rows, int64_t chars) {
 
 void BatchBuilder::set_null(size_t output, const uint64_t* nulls, int64_t rows) {
   Column& column = columns_[output];
+  const int shift = static_cast<int>(rows_ & 7);
   for (int64_t word = 0; word * 64 < rows; ++word) {
-    for (uint64_t bits = nulls[word]; bits != 0; bits &= bits - 1) {
-      if (column.nulls++ == 0) std::memset(column.validity, 0xff, static_cast<size_t>(capacity_ + 7) / 8);
-      const int64_t row = rows_ + word * 64 + __builtin_ctzll(bits);
-      column.validity[row >> 3] = static_cast<uint8_t>(column.validity[row >> 3] & ~(1u << (row & 7)));
-    }
+    const uint64_t bits = nulls[word];
+    if (bits == 0) continue;
+    if (column.nulls == 0) std::memset(column.validity, 0xff, static_cast<size_t>(capacity_ + 7) / 8);
+    column.nulls += __builtin_popcountll(bits);
+    uint8_t* to = column.validity + (rows_ + word * 64) / 8;  // it has slack for the rows that are not there
+    const uint64_t low = bits << shift;
+    for (int i = 0; i < 8; ++i) to[i] = static_cast<uint8_t>(to[i] & ~(low >> 8 * i));
+    if (shift != 0) to[8] = static_cast<uint8_t>(to[8] & ~(bits >> (64 - shift)));
   }
 }
 

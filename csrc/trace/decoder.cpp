@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "trace/number.h"
 #include "trace/text.h"
 #include "trace/trace_error.h"
 
@@ -140,17 +139,20 @@ Grid Decoder::find_rows(const char* text, uint32_t n, int64_t* lines) {
   return grid;
 }
 
-// Characters of the text column that has most of them here. A column that outgrows its guess is copied, and where batches are
-// kept the memory of the first try stays in its slab.
-int64_t Decoder::longest_text(const Grid& grid) const {
-  int64_t most = 0;
+// Characters of each text column in so many rows like these. Close: a column that outgrows its guess is copied, and memory that
+// is never written still costs the first touch of the huge page it lies in.
+void Decoder::guess_text(const Grid& grid, int64_t rows) {
+  text_guess_.assign(plan_.outputs.size(), 0);
   for (const Task& task : tasks_) {
+    const bool request = task.kind == FieldKind::kRequestId;
+    if (!request && task.kind != FieldKind::kPodId) continue;
+    const int32_t output = plan_.output_of(request ? OutputKind::kRequestText : OutputKind::kPodText);
+    if (output < 0) continue;
     const FieldColumn field = grid.column(task.column);
     int64_t chars = 0;
     for (int64_t row = 0; row < grid.rows; ++row) chars += field.end(row) - field.begin(row);
-    if (task.kind == FieldKind::kRequestId || task.kind == FieldKind::kPodId) most = std::max(most, chars);
+    text_guess_[static_cast<size_t>(output)] = chars * rows / grid.rows + kSubBlock;
   }
-  return most;
 }
 
 int64_t Decoder::decode(const char* text, uint32_t n, int64_t offset, int64_t line, int64_t unit_bytes_left, BatchBuilder* out,
@@ -169,7 +171,9 @@ int64_t Decoder::decode(const char* text, uint32_t n, int64_t offset, int64_t li
   if (!out->started()) {
     // Rows are about as long as these; a filter may drop more of the later ones or fewer.
     const int64_t guess = grid.rows * (unit_bytes_left / n + 1);
-    out->begin(guess + guess / 32 + 64, longest_text(grid) * (guess + guess / 32 + 64) / grid.rows + kSubBlock);
+    const int64_t rows = guess + guess / 32 + 64;
+    guess_text(grid, rows);
+    out->begin(rows, text_guess_);
   }
   out->ensure(grid.rows, n);
   interpret(grid, tasks_, false, out);
@@ -216,221 +220,6 @@ void Decoder::select_rows(Grid* grid) {
     kept += pass;
   }
   if (kept < grid->rows) *grid = gather(*grid, keep.data(), &gathered_);
-}
-
-// ---- interpret -----------------------------------------------------------------------------------------------------------
-
-void* Decoder::scratch(int32_t published, int64_t bytes) {
-  Scratch& s = scratch_[static_cast<size_t>(published)];
-  if (static_cast<int64_t>(s.memory.size()) < bytes) s.memory.resize(static_cast<size_t>(std::max(bytes, int64_t{4096}) * 2));
-  return s.memory.data();
-}
-
-void Decoder::set_null(int32_t published, int64_t row) {
-  Scratch& s = scratch_[static_cast<size_t>(published)];
-  set(&s.nulls, row);
-  s.any_null = true;
-}
-
-bool Decoder::is_null(int32_t published, int64_t row) const {
-  const Scratch& s = scratch_[static_cast<size_t>(published)];
-  return s.any_null && test(s.nulls, row);
-}
-
-template <class T, class Kernel, class Law>
-void Decoder::numbers(const Grid& grid, const Task& task, int32_t order, T* out, T null, const char* expected, Kernel kernel,
-                      Law law) {
-  const FieldColumn field = grid.column(task.column);
-  kernel(field, out, odd_.data());
-  for (size_t word = 0; word < words_of(grid.rows); ++word) {
-    for (uint64_t bits = odd_[word]; bits != 0; bits &= bits - 1) {
-      const int64_t row = static_cast<int64_t>(word * 64) + __builtin_ctzll(bits);
-      const char* begin = grid.text + field.begin(row);
-      const char* end = grid.text + field.end(row);
-      if (begin != end) {
-        if (law(begin, end, out + row) == Parsed::kOk) continue;
-        const FieldText text = unquoted(begin, end, &unquoted_);
-        if (!is_null_field(text.begin, text.end)) {
-          if (text.begin != begin && law(text.begin, text.end, out + row) == Parsed::kOk) continue;
-          out[row] = null;
-          bad_field(grid, task, row, order, text, expected);
-          continue;
-        }
-      }
-      out[row] = null;
-      set_null(task.published, row);
-    }
-  }
-}
-
-void Decoder::ids(const Grid& grid, const Task& task, int32_t order, uint8_t* out) {
-  const FieldColumn field = grid.column(task.column);
-  const int32_t width = plan_.id_bytes;
-  kernels_.hex(field, width, out, odd_.data());
-  for (size_t word = 0; word < words_of(grid.rows); ++word) {
-    for (uint64_t bits = odd_[word]; bits != 0; bits &= bits - 1) {
-      const int64_t row = static_cast<int64_t>(word * 64) + __builtin_ctzll(bits);
-      const FieldText text = unquoted(grid.text + field.begin(row), grid.text + field.end(row), &unquoted_);
-      uint8_t* id = out + row * width;
-      if (parse_hex(text.begin, text.end, width, id) == Parsed::kOk) continue;
-      std::memset(id, 0, static_cast<size_t>(width));
-      if (is_null_field(text.begin, text.end)) {
-        set_null(task.published, row);
-      } else {
-        bad_field(grid, task, row, order, text, std::to_string(2 * width) + " hexadecimal digits; other ids: ids=\"text\"");
-      }
-    }
-  }
-}
-
-// Serials to the column's values, codes of the pools to pool_codes_.
-void Decoder::pods(const Grid& grid, const Task& task, int32_t order) {
-  const FieldColumn field = grid.column(task.column);
-  int64_t* serials = static_cast<int64_t*>(scratch_[static_cast<size_t>(task.published)].values);
-  kernels_.pod_serial(field, serials, odd_.data());
-  int32_t* codes = pool_codes_.data();
-  for (int64_t row = 0; row < grid.rows; ++row) {
-    const char* begin = grid.text + field.begin(row);
-    const char* end = grid.text + field.end(row);
-    if (!test(odd_, row)) {
-      codes[row] = pools_.code(begin, end - kSerialTail);
-      if (codes[row] >= 0) continue;
-      bad_field(grid, task, row, order, {begin, end}, "UTF-8 text");
-    } else {
-      const FieldText text = unquoted(begin, end, &unquoted_);
-      if (is_null_field(text.begin, text.end)) {
-        set_null(task.published, row);
-      } else if (parse_pod_serial(text.begin, text.end, serials + row) == Parsed::kOk) {
-        // The cache's loads want slack around the name, which the unquoted text may not have.
-        const std::string slack(8, ' ');
-        const std::string name = slack + std::string(text.begin, text.end - kSerialTail) + slack;
-        codes[row] = pools_.code(name.data() + 8, name.data() + name.size() - 8);
-        if (codes[row] >= 0) continue;
-        bad_field(grid, task, row, order, text, "UTF-8 text");
-      } else {
-        bad_field(grid, task, row, order, text, "a pool name, \"-\" and 10 digits");
-      }
-    }
-    serials[row] = 0;
-    codes[row] = 0;
-  }
-}
-
-void Decoder::text_column(const Grid& grid, const Task& task, int32_t order, size_t output, BatchBuilder* out) {
-  const FieldColumn field = grid.column(task.column);
-  for (int64_t row = 0; row < grid.rows; ++row) {
-    const char* begin = grid.text + field.begin(row);
-    const char* end = grid.text + field.end(row);
-    FieldText text = {begin, end};
-    if (begin != end && *begin == '"') text = unquoted(begin, end, &unquoted_);
-    int64_t length = text.end - text.begin;
-    if (length <= 4 && is_null_field(text.begin, text.end)) {
-      set_null(task.published, row);
-      length = 0;
-    } else if (is_null(task.published, row)) {  // refused before: the pod's grammar
-      length = 0;
-    }
-    char* to = out->text_end(output);
-    // In words: the text and the column have slack, and the words' high bits say whether it is ASCII.
-    uint64_t high = 0;
-    if (text.begin == begin || text.begin == begin + 1) {
-      for (int64_t at = 0; at < length; at += 8) {
-        uint64_t word;
-        std::memcpy(&word, text.begin + at, 8);
-        std::memcpy(to + at, &word, 8);
-        if (length - at < 8) word &= (uint64_t{1} << (8 * (length - at))) - 1;
-        high |= word;
-      }
-    } else {
-      std::memcpy(to, text.begin, static_cast<size_t>(length));
-      high = ~uint64_t{0};
-    }
-    if ((high & 0x8080808080808080u) != 0 && !is_utf8(text.begin, text.begin + length)) {
-      bad_field(grid, task, row, order, text, "UTF-8 text");
-      length = 0;
-    }
-    out->text_row(output, row, length);
-  }
-}
-
-void Decoder::interpret(const Grid& grid, const std::vector<Task>& tasks, bool filtering, BatchBuilder* out) {
-  const int64_t rows = grid.rows;
-  any_bad_ = false;
-  std::fill_n(bad_.begin(), words_of(rows), 0);
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    const Task& task = tasks[i];
-    const size_t p = static_cast<size_t>(task.published);
-    Scratch& s = scratch_[p];
-    std::fill_n(s.nulls.begin(), words_of(rows), 0);
-    s.any_null = false;
-    const int32_t target = filtering ? -1 : plan_.target[p];
-    const int32_t order = filtering ? static_cast<int32_t>(i) : kFieldOrder + task.column;
-    const auto place = [&](int32_t width) {
-      s.values = target >= 0 ? out->next_id(static_cast<size_t>(target), width) : scratch(task.published, rows * width);
-      return s.values;
-    };
-    switch (task.kind) {
-      case FieldKind::kFloat64:
-        numbers(
-            grid, task, order, static_cast<double*>(place(8)), std::numeric_limits<double>::quiet_NaN(),
-            "a finite decimal number",
-            [&](const FieldColumn& f, double* to, uint64_t* odd) { kernels_.float64(f, &hints_[p], to, odd); }, parse_float64);
-        break;
-      case FieldKind::kInt16:
-        numbers(grid, task, order, static_cast<int16_t*>(place(2)), int16_t{0}, "a whole number of 16 bits", kernels_.int16,
-                parse_int16);
-        break;
-      case FieldKind::kInt32:
-        numbers(grid, task, order, static_cast<int32_t*>(place(4)), int32_t{0}, "a whole number of 32 bits", kernels_.int32,
-                parse_int32);
-        break;
-      case FieldKind::kInt64:
-        numbers(grid, task, order, static_cast<int64_t*>(place(8)), int64_t{0}, "a whole number of 64 bits", kernels_.int64,
-                parse_int64);
-        break;
-      case FieldKind::kRequestId:
-        if (!options_.text_ids) {
-          ids(grid, task, order, static_cast<uint8_t*>(place(plan_.id_bytes)));
-        } else {
-          text_column(grid, task, order, static_cast<size_t>(plan_.output_of(OutputKind::kRequestText)), out);
-        }
-        break;
-      case FieldKind::kPodId: {
-        if (filtering || plan_.pod_grammar) {
-          const int32_t serial = filtering ? -1 : plan_.output_of(OutputKind::kPodSerial);
-          s.values = serial >= 0 ? static_cast<void*>(out->next<int64_t>(static_cast<size_t>(serial)))
-                                 : scratch(task.published, rows * 8);
-          pods(grid, task, order);
-        }
-        const int32_t text = filtering ? -1 : plan_.output_of(OutputKind::kPodText);
-        if (text >= 0) text_column(grid, task, order, static_cast<size_t>(text), out);
-        break;
-      }
-    }
-  }
-  if (!filtering) check_times(grid);
-}
-
-// A time that counts more days than int16 holds is no time of this trace: the row is skipped whatever the policy.
-void Decoder::check_times(const Grid& grid) {
-  for (const Output& output : plan_.outputs) {
-    if (output.kind < OutputKind::kDay || output.kind > OutputKind::kHourOfDay) continue;
-    const TimeUnit unit = time_unit(output.kind);
-    const double* time = static_cast<const double*>(scratch_[static_cast<size_t>(plan_.table->time)].values);
-    for (int64_t row = 0; row < grid.rows; ++row) {
-      if (fits(unit, time[row]) || is_null(plan_.table->time, row) || test(bad_, row)) continue;
-      set(&bad_, row);
-      any_bad_ = true;
-      for (const Task& task : tasks_) {
-        if (task.published != plan_.table->time) continue;
-        const FieldColumn field = grid.column(task.column);
-        const FieldText text = unquoted(grid.text + field.begin(row), grid.text + field.end(row), &unquoted_);
-        note(grid.column(0).begin(row), field.begin(row), kDerivedOrder,
-             plan_.table->columns[static_cast<size_t>(task.published)].name, text.begin, text.end, "row skipped",
-             std::string("a time whose ") + unit.name + (output.kind == OutputKind::kDay ? " fits 16 bits" : " fits 32 bits"));
-      }
-    }
-  }
 }
 
 }  // namespace rewarm::trace

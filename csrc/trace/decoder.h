@@ -69,13 +69,14 @@ class Decoder {
 
   Grid find_rows(const char* text, uint32_t n, int64_t* lines);
   void select_rows(Grid* grid);
-  int64_t longest_text(const Grid& grid) const;
+  void guess_text(const Grid& grid, int64_t rows);
   void interpret(const Grid& grid, const std::vector<Task>& tasks, bool filtering, BatchBuilder* out);
   template <class T, class Kernel, class Law>
   void numbers(const Grid& grid, const Task& task, int32_t order, T* out, T null, const char* expected, Kernel kernel, Law law);
   void ids(const Grid& grid, const Task& task, int32_t order, uint8_t* out);
   void pods(const Grid& grid, const Task& task, int32_t order);
   void text_column(const Grid& grid, const Task& task, int32_t order, size_t output, BatchBuilder* out);
+  int64_t odd_text(const Grid& grid, const Task& task, int64_t row, int32_t order, char* to);
   void check_times(const Grid& grid);
   void derive(int64_t rows, BatchBuilder* out);
   void derive_pool(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out);
@@ -112,6 +113,7 @@ class Decoder {
   std::vector<Scratch> scratch_;  // by published column
   std::vector<uint64_t> odd_, bad_;
   std::vector<int32_t> pool_codes_;
+  std::vector<int64_t> text_guess_;  // by output
   bool any_bad_ = false, quiet_ = false;
   std::vector<LocalReject> noted_;
   std::string unquoted_;

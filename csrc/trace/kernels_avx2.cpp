@@ -1,6 +1,8 @@
 // The trace's kernels in AVX2 with BMI1, BMI2 and POPCNT: two rows of 16 bytes a register.
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "trace/kernels.h"
 
 namespace rewarm::trace {

@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #endif
 
+#include <type_traits>
+
 #include "trace/kernels.h"
 
 #if defined(REWARM_SIMDE)

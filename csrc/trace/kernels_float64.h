@@ -69,19 +69,44 @@ struct FixedPoint {
   }
 };
 
-// The "e-05" at the end of four fields.
+// The last four bytes of four fields.
+REWARM_V __m128i last_bytes(const Four& four) {
+  uint32_t last[4];
+  for (int i = 0; i < 4; ++i) __builtin_memcpy(&last[i], four.end[i] - 4, 4);
+  return _mm_insert_epi32(
+      _mm_insert_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(static_cast<int>(last[0])), static_cast<int>(last[1]), 1),
+                       static_cast<int>(last[2]), 2),
+      static_cast<int>(last[3]), 3);
+}
+
+// The exponents at the end of four fields.
 struct Suffixes {
   uint32_t length[4];               // with the e, 0 = none
   alignas(16) int32_t exponent[4];  // cut to +-kMostExponent
   __m128i wrong;                    // lanes not zero: not an exponent after all
+};
 
-  REWARM_V explicit Suffixes(const Four& four) {
-    uint32_t last[4];
-    for (int i = 0; i < 4; ++i) __builtin_memcpy(&last[i], four.end[i] - 4, 4);
-    const __m128i text = _mm_insert_epi32(
-        _mm_insert_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(static_cast<int>(last[0])), static_cast<int>(last[1]), 1),
-                         static_cast<int>(last[2]), 2),
-        static_cast<int>(last[3]), 3);
+// As programs write small numbers: "E-5" (Java), "e-05" (C, Python). Any other exponent stays in the mantissa and is found
+// wrong there.
+struct SmallSuffixes : Suffixes {
+  REWARM_V explicit SmallSuffixes(const Four& four) {
+    const __m128i text = last_bytes(four);
+    const __m128i two = _mm_cmpeq_epi32(_mm_and_si128(text, _mm_set1_epi32(0x0000ffdf)), _mm_set1_epi32('-' << 8 | 'E'));
+    const __m128i one = _mm_cmpeq_epi32(_mm_and_si128(text, _mm_set1_epi32(0x00ffdf00)), _mm_set1_epi32('-' << 16 | 'E' << 8));
+    const __m128i behind = _mm_or_si128(_mm_slli_epi32(two, 16), _mm_slli_epi32(one, 24));
+    const __m128i digits = _mm_and_si128(_mm_sub_epi8(text, _mm_set1_epi8('0')), behind);
+    wrong = _mm_subs_epu8(digits, _mm_set1_epi8(9));
+    __m128i value = _mm_srli_epi32(_mm_maddubs_epi16(digits, _mm_set1_epi32(0x010a0000)), 16);
+    value = _mm_min_epi32(value, _mm_set1_epi32(kMostExponent));
+    _mm_store_si128(reinterpret_cast<__m128i*>(exponent), _mm_sub_epi32(_mm_setzero_si128(), value));
+    const __m128i lengths = _mm_or_si128(_mm_and_si128(two, _mm_set1_epi32(4)), _mm_and_si128(one, _mm_set1_epi32(3)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(length), lengths);
+  }
+};
+
+struct AnySuffixes : Suffixes {
+  REWARM_V explicit AnySuffixes(const Four& four) {
+    const __m128i text = last_bytes(four);
     const __m128i zero = _mm_setzero_si128(), ones = _mm_set1_epi32(-1);
     // An e in the last byte has no digits; it stays in the mantissa and is found wrong there.
     const __m128i es =
@@ -116,21 +141,22 @@ alignas(16) constexpr uint8_t kDots[16] = {0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0
                                            0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe};
 static_assert(static_cast<uint8_t>('.' - '0') == 0xfe);
 
-// Numbers with the point anywhere or nowhere and, if asked, exponents. The byte behind a field is read with it and stands for
-// the point of a number that has none; where there is one, that byte becomes one more zero digit. So no number is a special
-// case: a field of n characters is n digits, n <= 15, over a power of ten.
-template <bool kExponents>
+// Numbers with the point anywhere or nowhere and, unless Exponents is void, exponents of that kind of Suffixes. The byte behind
+// a field is read with it and stands for the point of a number that has none; where there is one, that byte becomes one more
+// zero digit. So no number is a special case: a field of n characters is n digits, n <= 15, over a power of ten.
 struct Varied {
   Pattern zeros = pattern(kPoint.zeros[16]), nines = pattern(kPoint.limit[16]), dots = pattern(kDots);
   Pattern inside = pattern(kUpTo + 1), indices = pattern(kIndices);
   uint32_t exponents = 0;  // not 0 when one was seen
 
   // False: out[0 .. 3] is not to be trusted.
+  template <class Exponents>
   REWARM_V bool read(Four four, double* out) {
+    constexpr bool kExponents = !std::is_void_v<Exponents>;
     bool good = true;
     int32_t exponent[4] = {0, 0, 0, 0};
-    if (kExponents) {
-      const Suffixes suffixes(four);
+    if constexpr (kExponents) {
+      const Exponents suffixes(four);
       for (int i = 0; i < 4; ++i) {
         four.end[i] -= suffixes.length[i];
         four.length[i] -= suffixes.length[i];
@@ -154,7 +180,7 @@ struct Varied {
     const Rows up_to = gather(kUpTo + behind[0], kUpTo + behind[1], kUpTo + behind[2], kUpTo + behind[3]);
     const Rows whole = shuffle(digits, up_to + indices);  // everything up to the point moves over it
     __m256d value = FixedPoint::as_doubles(numbers(whole));
-    if (kExponents) {
+    if constexpr (kExponents) {
       const double* scale[4];
       for (int i = 0; i < 4; ++i) scale[i] = kPower.scale[exponent[i] - static_cast<int32_t>(behind[i]) + kMostExponent + 15];
       // Rows 0 and 2 in one register and 1 and 3 in the other unpack into row order.
@@ -202,16 +228,19 @@ inline void predict(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint
 // 64 rows a block: often enough to follow a column that changes its spelling, seldom enough to cost nothing.
 constexpr int64_t kBlock = 64;
 
+// The other half of a request is missing in runs: nothing to read, nothing to learn.
+REWARM_V bool all_empty(const Four& four, int64_t row, OddRows odd) {
+  if ((four.length[0] | four.length[1] | four.length[2] | four.length[3]) != 0) return false;
+  for (int i = 0; i < 4; ++i) odd.mark(row + i, true);
+  return true;
+}
+
 // The rows of a group that its prediction missed.
 inline REWARM_OUTLINE void miss_fixed(const FieldColumn& f, int64_t row, double* out, OddRows odd, int* missed) {
   const Four four(Column(f), row);
-  // The other half of a request is missing in runs: nothing to read, nothing to learn.
-  if ((four.length[0] | four.length[1] | four.length[2] | four.length[3]) == 0) {
-    for (int i = 0; i < 4; ++i) odd.mark(row + i, true);
-    return;
-  }
+  if (all_empty(four, row, odd)) return;
   ++*missed;
-  if (!Varied<false>().read(four, out + row)) read_rows(f, row, 4, out, odd);
+  if (!Varied().read<void>(four, out + row)) read_rows(f, row, 4, out, odd);
 }
 
 inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
@@ -228,25 +257,49 @@ inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* 
   if (4 * 4 * missed > end - begin) hint->spelling = Hint::kVaried;
 }
 
-template <bool kExponents>
-void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
-  Varied<kExponents> varied;
+inline REWARM_OUTLINE bool miss_varied(const FieldColumn& f, int64_t row, double* out, OddRows odd) {
+  if (all_empty(Four(Column(f), row), row, odd)) return false;
+  return read_rows(f, row, 4, out, odd);
+}
+
+inline void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
+  Varied varied;
   const Column column(f);
-  const int64_t rows = f.rows;
   int exponents = 0;
   for_groups<4>(
-      begin, end, rows,
+      begin, end, f.rows,
       [&](int64_t r) REWARM_INLINE {
-        if (__builtin_expect(!varied.read(Four(column, r), out + r), 0)) exponents += read_rows(f, r, 4, out, odd);
+        if (__builtin_expect(!varied.read<void>(Four(column, r), out + r), 0)) exponents += miss_varied(f, r, out, odd);
       },
       [&](int64_t r) { read_rows(f, r, 1, out, odd); });
-  if (kExponents) {
-    if (varied.exponents == 0) hint->spelling = Hint::kVaried;
-  } else if (exponents > 1) {
+  if (exponents > 1) {
     hint->spelling = Hint::kExponent;
   } else {
     predict(f, begin, end, hint);
   }
+}
+
+// True if there was an exponent.
+inline REWARM_OUTLINE bool miss_exponent(const FieldColumn& f, int64_t row, double* out, OddRows odd) {
+  const Four four(Column(f), row);
+  if (all_empty(four, row, odd)) return false;
+  Varied varied;
+  if (!varied.read<AnySuffixes>(four, out + row)) return read_rows(f, row, 4, out, odd);
+  return varied.exponents != 0;
+}
+
+inline void exponent_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
+  Varied varied;
+  const Column column(f);
+  bool exponents = false;
+  for_groups<4>(
+      begin, end, f.rows,
+      [&](int64_t r) REWARM_INLINE {
+        if (__builtin_expect(!varied.read<SmallSuffixes>(Four(column, r), out + r), 0))
+          exponents |= miss_exponent(f, r, out, odd);
+      },
+      [&](int64_t r) { exponents |= read_rows(f, r, 1, out, odd); });
+  if (varied.exponents == 0 && !exponents) hint->spelling = Hint::kVaried;
 }
 
 inline void float64(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd) {
@@ -257,9 +310,9 @@ inline void float64(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd
     if (hint->spelling == Hint::kFixed) {
       fixed_block(f, begin, end, hint, out, rows);
     } else if (hint->spelling == Hint::kVaried) {
-      varied_block<false>(f, begin, end, hint, out, rows);
+      varied_block(f, begin, end, hint, out, rows);
     } else {
-      varied_block<true>(f, begin, end, hint, out, rows);
+      exponent_block(f, begin, end, hint, out, rows);
     }
   }
 }

@@ -66,15 +66,18 @@ size_t TextWindow::read(char* to, size_t n) {
 void TextWindow::fill() {
   uint8_t* base = buffer_.data();
   const size_t kept = end_ - begin_;
-  std::memmove(base, base + begin_, kept);
-  begin_ = 0;
-  end_ = kept;
-  const size_t got = read(reinterpret_cast<char*>(base) + kept, kChunk);
+  // What comes is read to where it lies in its own page: processors with fast short "rep movsb" copy it five times slower to
+  // 1 to 31 bytes behind that (Zen 3: 2.5 GB/s instead of 12).
+  const size_t at = kept + (static_cast<size_t>(next_) - reinterpret_cast<uintptr_t>(base + kept)) % kPage;
+  std::memmove(base + at - kept, base + begin_, kept);
+  begin_ = at - kept;
+  end_ = at;
+  const size_t got = read(reinterpret_cast<char*>(base) + at, kChunk);
   end_ += got;
   next_ += static_cast<int64_t>(got);
   if (got == 0) {
     ended_ = true;
-    if (kept > 0 && base[kept - 1] != '\n') base[end_++] = '\n';
+    if (kept > 0 && base[end_ - 1] != '\n') base[end_++] = '\n';
   }
 }
 

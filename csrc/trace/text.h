@@ -16,7 +16,7 @@ namespace rewarm::trace {
 // does not.
 class TextWindow {
  public:
-  TextWindow() : buffer_(kChunk + 2 * kSubBlock) {}
+  TextWindow() : buffer_(kChunk + 2 * kSubBlock + kPage) {}
   TextWindow(const TextWindow&) = delete;
   TextWindow& operator=(const TextWindow&) = delete;
   ~TextWindow() { close(); }
@@ -40,6 +40,7 @@ class TextWindow {
   // Of a read: large enough that the call costs nothing, small enough that the text is still in the second-level cache when
   // it is parsed.
   static constexpr size_t kChunk = size_t{256} << 10;
+  static constexpr size_t kPage = 4096;
 
   size_t read(char* to, size_t n);
 

@@ -180,6 +180,12 @@ bool Worker::read_range(int64_t index, int64_t end) {
   Progress& progress = work_.progress();
   while (window_.offset() < end) {
     if (work_.obsolete(index)) throw Stopped();
+    const int64_t left = end - window_.offset();
+    // The few rows at the window's end would cost nearly as much as a whole sub-block.
+    if (window_.size() < static_cast<size_t>(std::min<int64_t>(left, kSubBlock)) && !window_.ended()) {
+      window_.fill();
+      continue;
+    }
     const char* text = window_.data();
     size_t n = std::min<size_t>(window_.size(), kSubBlock);
     const char* last = n == 0 ? nullptr : static_cast<const char*>(::memrchr(text, '\n', n));
@@ -196,7 +202,6 @@ bool Worker::read_range(int64_t index, int64_t end) {
       continue;
     }
     n = static_cast<size_t>(last - text) + 1;
-    const int64_t left = end - window_.offset();
     if (static_cast<int64_t>(n) > left) {  // rows that start later are another unit's
       const char* from = text + left - 1;
       n = static_cast<size_t>(static_cast<const char*>(std::memchr(from, '\n', n - static_cast<size_t>(left - 1))) - text) + 1;

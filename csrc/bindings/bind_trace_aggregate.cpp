@@ -17,6 +17,9 @@
 #include "trace/aggregate_bytes.h"
 #include "trace/aggregate_columns.h"
 #include "trace/aggregate_sink.h"
+#include "trace/for_each.h"
+#include "trace/minute.h"
+#include "trace/minute_keys.h"
 #include "trace/trace_error.h"
 
 namespace py = pybind11;
@@ -338,6 +341,102 @@ py::tuple scan(const py::sequence& sources, const trace::ReadOptions& options, c
   return py::make_tuple(aggregate, reject_list(rejects));
 }
 
+// ---- batches that somebody else reads --------------------------------------------------------------------------------------
+
+// Batches with the columns `fields` through the sink of a scan. Time keys that are not among the fields are made of the column
+// time, in whole seconds.
+class MinuteSink {
+ public:
+  MinuteSink(const std::vector<trace::OutputField>& fields, const std::vector<std::string>& by,
+             const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text, int workers)
+      : fields_(with_time_keys(fields, by)), given_(fields.size()), workers_(workers) {
+    std::vector<size_t> key_columns, value_columns;
+    for (const std::string& name : by) key_columns.push_back(index_of(fields_, name));
+    for (const std::string& name : values) value_columns.push_back(index_of(fields_, name));
+    if (given_ < fields_.size()) time_ = index_of(fields_, "time");
+    sink_ = std::make_unique<AggregateSink>(spec_of(fields_, by, values, histograms, max_groups, std::move(text)),
+                                            std::move(key_columns), std::move(value_columns), workers);
+  }
+
+  // Each worker takes its share; what a batch is added to decides nothing.
+  void consume(const std::vector<std::shared_ptr<const Batch>>& batches) {
+    std::vector<std::exception_ptr> errors(static_cast<size_t>(workers_));
+    trace::for_each(workers_, workers_, [&](int64_t worker) {
+      try {
+        for (size_t b = static_cast<size_t>(worker); b < batches.size(); b += static_cast<size_t>(workers_))
+          sink_->consume(static_cast<int>(worker), widened(*batches[b]));
+      } catch (...) {
+        errors[static_cast<size_t>(worker)] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
+  }
+
+  std::shared_ptr<Aggregate> finish() const { return std::make_shared<Aggregate>(sink_->finish(workers_)); }
+  std::optional<trace::TooLarge> too_large() const { return sink_->too_large(); }
+
+ private:
+  static std::vector<trace::OutputField> with_time_keys(std::vector<trace::OutputField> fields,
+                                                        const std::vector<std::string>& by) {
+    for (const std::string& name : by)
+      if (const auto key = trace::time_key_of(name)) fields.push_back({name, key->type, key->width, ""});
+    return fields;
+  }
+
+  // A batch is a few shared buffers, so the copy is cheap.
+  Batch widened(const Batch& batch) const {
+    Batch out = batch;
+    for (size_t i = given_; i < fields_.size(); ++i)
+      out.columns.push_back(trace::time_key_column(*trace::time_key_of(fields_[i].name), batch.columns[time_], batch.rows));
+    return out;
+  }
+
+  std::vector<trace::OutputField> fields_;
+  size_t given_;  // fields that the batches have
+  size_t time_ = 0;
+  int workers_;
+  std::unique_ptr<AggregateSink> sink_;
+};
+
+// The aggregate of what a reader of minute tables gives; its files and rejects are for the caller to add.
+std::shared_ptr<Aggregate> scan_minutes(const py::object& reader, const std::vector<std::string>& by,
+                                        const std::vector<std::string>& values, bool histograms, int64_t max_groups,
+                                        const std::string& text, int workers, const py::sequence& sources,
+                                        const py::object& progress) {
+  std::optional<MinuteSink> sink;
+  std::vector<std::shared_ptr<const Batch>> batches;
+  const py::object next = reader.attr("next");
+  for (bool more = true; more;) {
+    batches.clear();
+    while (batches.size() < static_cast<size_t>(2 * workers)) {
+      const py::object found = next();
+      more = !found.is_none();
+      if (!more) break;
+      batches.push_back(found.cast<const TraceBatch&>().batch);
+    }
+    if (!sink) {
+      const std::vector<std::string> columns = reader.attr("columns").cast<std::vector<std::string>>();
+      sink.emplace(trace::minute_fields(columns), by, values, histograms, max_groups, text, workers);
+    }
+    {
+      py::gil_scoped_release release;
+      sink->consume(batches);
+    }
+    if (!progress.is_none()) {
+      const auto counters = reader.attr("counters")().cast<py::tuple>();
+      progress(counters[0], counters[1]);
+    }
+  }
+  if (const auto found = sink->too_large()) {
+    trace::SourceFile file;
+    file.name = sources[static_cast<size_t>(found->file)].attr("name").cast<std::string>();
+    throw_too_large(*found, file, values[found->value]);
+  }
+  py::gil_scoped_release release;
+  return sink->finish();
+}
+
 }  // namespace
 
 void bind_trace_aggregate(py::module_& m) {
@@ -386,6 +485,8 @@ void bind_trace_aggregate(py::module_& m) {
       .def("finish", &ColumnSink::finish, py::arg("threads"));
   m.def("trace_scan", &scan, py::arg("sources"), py::arg("options"), py::arg("by"), py::arg("values"), py::arg("histograms"),
         py::arg("max_groups"), py::arg("text"), py::arg("progress"));
+  m.def("trace_scan_minutes", &scan_minutes, py::arg("reader"), py::arg("by"), py::arg("values"), py::arg("histograms"),
+        py::arg("max_groups"), py::arg("text"), py::arg("workers"), py::arg("sources"), py::arg("progress"));
 }
 
 }  // namespace rewarm

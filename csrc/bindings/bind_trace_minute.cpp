@@ -227,6 +227,7 @@ void bind_trace_minute(py::module_& m) {
            py::arg("time_begin"), py::arg("time_end"), py::arg("on_error"), py::arg("ignore_unknown"), py::arg("threads"),
            py::arg("block_bytes"), py::arg("version"))
       .def_property_readonly("fields", [](const PyMinuteReader& r) { return field_list(r.fields()); })
+      .def_property_readonly("columns", [](PyMinuteReader& r) { return r.reader().options().columns; })
       .def_property_readonly("functions", [](PyMinuteReader& r) { return r.reader().options().functions->words; })
       .def("next",
            [](PyMinuteReader& r) -> py::object {

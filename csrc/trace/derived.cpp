@@ -24,12 +24,14 @@ void FunctionTable::add(int32_t region, const std::string& function, const std::
     words.push_back(*word);
     return static_cast<int32_t>(words.size()) - 1;
   };
-  entries_[{region, function}] = {code(*runtimes_, runtime), code(*trigger_groups_, trigger_group)};
+  entries_[region][function] = {code(*runtimes_, runtime), code(*trigger_groups_, trigger_group)};
 }
 
 FunctionTable::Entry FunctionTable::find(int32_t region, const std::string& function) const {
-  const auto found = entries_.find({region, function});
-  return found == entries_.end() ? Entry() : found->second;
+  const auto own = entries_.find(region);
+  if (own == entries_.end()) return Entry();
+  const auto found = own->second.find(function);
+  return found == own->second.end() ? Entry() : found->second;
 }
 
 }  // namespace rewarm::trace

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "trace/dictionary.h"
@@ -56,12 +55,19 @@ class FunctionCache {
   FunctionCache(const Plan& plan, const ReadOptions& options, SharedWords* words)
       : plan_(plan), options_(options), words_(words) {}
 
+  // The facts stay where they are until the next call. Asked for every row, so the table is flat.
   const FunctionFacts& find(int32_t region, int32_t function, int32_t user, int32_t pool, PoolCache& pools) {
     const Key key = {static_cast<uint64_t>(static_cast<uint32_t>(function)) << 32 | static_cast<uint32_t>(user),
                      static_cast<uint64_t>(static_cast<uint32_t>(region)) << 32 | static_cast<uint32_t>(pool)};
-    const auto found = facts_.find(key);
-    if (found != facts_.end()) return found->second;
-    return facts_.emplace(key, look_up(region, function, user, pools.name(pool))).first->second;
+    size_t at = hash(key) & (slots_.size() - 1);
+    for (; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
+      const Known& known = known_[slots_[at] - 1];
+      if (known.key == key) return known.facts;
+    }
+    known_.push_back({key, look_up(region, function, user, pools.name(pool))});
+    slots_[at] = static_cast<uint32_t>(known_.size());
+    if (2 * known_.size() > slots_.size()) grow();
+    return known_.back().facts;
   }
 
  private:
@@ -69,18 +75,29 @@ class FunctionCache {
     uint64_t function_user, region_pool;
     bool operator==(const Key& other) const { return function_user == other.function_user && region_pool == other.region_pool; }
   };
-  struct Hash {
-    size_t operator()(const Key& key) const {
-      const uint64_t mixed = (key.function_user ^ key.region_pool * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
-      return mixed ^ mixed >> 32;
-    }
+  struct Known {
+    Key key;
+    FunctionFacts facts;
   };
+  static size_t hash(const Key& key) {
+    const uint64_t mixed = (key.function_user ^ key.region_pool * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
+    return mixed ^ mixed >> 32;
+  }
+  void grow() {
+    slots_.assign(4 * slots_.size(), 0);
+    for (size_t i = 0; i < known_.size(); ++i) {
+      size_t at = hash(known_[i].key) & (slots_.size() - 1);
+      while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = static_cast<uint32_t>(i + 1);
+    }
+  }
   FunctionFacts look_up(int32_t region, int32_t function, int32_t user, const std::string& pool) const;
 
   const Plan& plan_;
   const ReadOptions& options_;
   SharedWords* words_;
-  std::unordered_map<Key, FunctionFacts, Hash> facts_;
+  std::vector<Known> known_;
+  std::vector<uint32_t> slots_ = std::vector<uint32_t>(4096, 0);  // index into known_ + 1, 0 = empty; a power of two
 };
 
 }  // namespace rewarm::trace

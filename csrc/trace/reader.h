@@ -8,7 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 #include "trace/batch.h"
@@ -49,7 +49,7 @@ class FunctionTable {
   std::shared_ptr<const Dictionary> trigger_groups() const { return trigger_groups_; }
 
  private:
-  std::map<std::pair<int32_t, std::string>, Entry> entries_;
+  std::map<int32_t, std::unordered_map<std::string, Entry>> entries_;  // by region
   std::shared_ptr<Dictionary> runtimes_ = std::make_shared<Dictionary>();
   std::shared_ptr<Dictionary> trigger_groups_ = std::make_shared<Dictionary>();
 };

@@ -289,6 +289,19 @@ def trace_scan(
 ) -> tuple[TraceAggregate, list[tuple[int, int, int, str | None, str, str, str]]]:
     """Reads files and adds them up: the aggregate, and the rejects that were kept."""
 
+def trace_scan_minutes(
+    reader: TraceMinuteReader,
+    by: list[str],
+    values: list[str],
+    histograms: bool,
+    max_groups: int,
+    text: str,
+    workers: int,
+    sources: Any,
+    progress: Any,
+) -> TraceAggregate:
+    """Adds up what is left in a reader; files and rejects are for the caller to set."""
+
 def trace_bin_of(x: float) -> int:
     """The bin of a number; see csrc/trace/histogram.h."""
 
@@ -317,6 +330,9 @@ class TraceMinuteReader:
     @property
     def fields(self) -> list[tuple[str, str, str]]:
         """Name, type and unit of every column."""
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
     @property
     def functions(self) -> list[str]:
         """Functions that a file has a column for, kept ones only, in the order of their first appearance."""

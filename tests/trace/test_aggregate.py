@@ -231,7 +231,7 @@ def test_quantile_names():
         ({"by": "funcname"}, "got 'funcname'"),
         ({"by": ("day", "day")}, "by: 'day' stands there twice"),
         ({"by": 3}, "not iterable"),
-        ({"by": "runtime"}, "by: runtime and trigger_group need runtime="),
+        ({"by": "runtime"}, "by: runtime and trigger_group need runtime=, the path of the runtime tables; none lie under /"),
         ({"by": "metric"}, "metric"),
         ({"values": "requestID"}, "requestID holds text or ids"),
         ({"values": "poolName"}, "poolName holds text or ids"),
@@ -295,6 +295,12 @@ def test_errors(trace, tmp_path, workers):
     assert (null["rows"].tolist(), null["deployCodeCost_count"].tolist()) == ([800], [799])
     skipped = aggregate(tmp_path, "region", "deployCodeCost", on_error="skip", workers=workers)
     assert (skipped.to_numpy()["rows"].tolist(), skipped.rejected) == ([799], 1)
+    place = ("R1/day_00.csv", 301, "deployCodeCost", "0.5x", "row skipped")
+    assert [(r.file, r.line, r.column, r.text, r.action) for r in skipped.rejects] == [place]
+    assert skipped.rejects.count == 1
+    # Elsewhere the count is all that is known.
+    again = pickle.loads(pickle.dumps(skipped)).rejects
+    assert (again.count, list(again)) == (1, [])
 
 
 def test_a_value_too_large_is_named(tmp_path):

@@ -103,7 +103,7 @@ def test_a_worker_killed_in_the_middle(tmp_path, cluster, small_ranges, monkeypa
             if seen < deaths:
                 (marker / f"death-{seen}").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        return scan(task, spec, settings, max_groups=max_groups, workers=1).to_bytes()
+        return scan(task, spec, settings, max_groups=max_groups, workers=1)[0].to_bytes()
 
     monkeypatch.setattr(ray_room, "_work", work)
     if deaths <= 2:
@@ -129,7 +129,7 @@ def test_a_parse_error_is_not_tried_again_and_all_bad_ranges_are_named(tmp_path,
         from rewarm.trace.aggregate_scan import scan
 
         (marker / f"{task[0].name.replace('/', '_')}-{task[0].range_begin}-{uuid.uuid4()}").touch()
-        return scan(task, spec, settings, max_groups=max_groups, workers=1).to_bytes()
+        return scan(task, spec, settings, max_groups=max_groups, workers=1)[0].to_bytes()
 
     monkeypatch.setattr(ray_room, "_work", work)
     with pytest.raises(TraceError) as caught:

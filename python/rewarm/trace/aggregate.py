@@ -6,6 +6,7 @@ threads, engines or merges. A quantile is within 0.782 % of the value at the 0-b
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from rewarm import __version__
 from rewarm._native import core
-from rewarm.errors import InvalidArgument
+from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace.aggregate_scan import scan
 from rewarm.trace.aggregate_spec import Spec, checked_by, checked_quantiles, checked_values, fingerprint, quantile_name
 from rewarm.trace.listing import PathArgument
 from rewarm.trace.options import RuntimeArgument, listed, one_of, thread_count, time_range
+from rewarm.trace.rejects import Reject, Rejects
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import discover
 
@@ -56,10 +58,11 @@ class Aggregate:
     Aggregates of one question over different files or ranges add up by `merge`, which gives the same bits as one scan of all.
     """
 
-    __slots__ = ("_core", "_spec")
+    __slots__ = ("_core", "_rejects", "_spec")
 
-    def __init__(self, native: Any) -> None:
+    def __init__(self, native: Any, rejects: Iterable[Reject] = ()) -> None:
         self._core = native
+        self._rejects = tuple(rejects)
         self._spec = Spec.from_text(native.text)
 
     @property
@@ -101,6 +104,15 @@ class Aggregate:
     def rejected(self) -> int:
         """How many fields and rows could not be read under ``on_error="null"`` or ``"skip"``."""
         return int(self._core.rejected)
+
+    @property
+    def rejects(self) -> Rejects:
+        """What could not be read. The count is `rejected`; rows, the first 10,000, are kept by threads of this process only.
+
+        An aggregate out of bytes, and so one that Ray made, has the count alone: the rows say where to look, and are no part
+        of the answer.
+        """
+        return Rejects(self._rejects, self.rejected)
 
     @property
     def files(self) -> list[FileRange]:
@@ -156,7 +168,9 @@ class Aggregate:
             if other._spec != self._spec:
                 difference = _difference(self._spec, other._spec)
                 raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {difference}")
-        return Aggregate(core.TraceAggregate.merge([self._core, *(other._core for other in others)], thread_count(None)))
+        merged = core.TraceAggregate.merge([self._core, *(other._core for other in others)], thread_count(None))
+        kept = (reject for one in (self, *others) for reject in one._rejects)
+        return Aggregate(merged, itertools.islice(kept, core.MOST_REJECTS))
 
     def to_bytes(self) -> bytes:
         """All of it, histograms included; equal aggregates give equal bytes on every machine."""
@@ -173,7 +187,11 @@ class Aggregate:
         return cls(core.TraceAggregate.from_bytes(bytes(data)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_bytes` to a file, under another name until all of it is on disk."""
+        """Writes `to_bytes` to a file, under another name until all of it is on disk.
+
+        A process that is killed meanwhile (SIGKILL, loss of power) leaves the old file, if there was one, as it is, and a
+        hidden file ``.<name>.<random>`` beside it that may be deleted.
+        """
         target = os.fspath(path)
         handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target) or ".")
         try:
@@ -250,6 +268,8 @@ def aggregate(
     time: tuple[float | None, float | None] | None = None,
     clusterName: int | Sequence[int] | None = None,
     funcID: str | Sequence[str] | None = None,
+    metric: str | Sequence[str] | None = None,
+    stat: str | Sequence[str] | None = None,
     runtime: RuntimeArgument | None = None,
     on_error: str = "raise",
     unknown_columns: str = "raise",
@@ -268,16 +288,19 @@ def aggregate(
         path: As in `read`.
         by: Keys: region, clusterName, funcName, userID, funcID, poolName, cpu_limit, memory_limit, size, pool_class, runtime,
             trigger_group, day, hour, minute, hour_of_day. Null is a key like any other. `funcID` without `region` adds
-            `region`: functions are numbered per region. The time of a request is ``time_worker``. None: one group.
-        values: Columns of numbers.
+            `region`: functions are numbered per region. The time of a request is ``time_worker``. Minute tables have region,
+            metric, stat, funcID and those of time. None: one group.
+        values: Columns of numbers; of minute tables ``value``, each field that is not empty.
         quantiles: From 0 to 1; those that get a column. Naming at least one keeps histograms for `Aggregate.quantile`.
         table: As in `read`.
         region: As in `read`.
         time: As in `read`, in seconds.
         clusterName: As in `read`.
         funcID: As in `read`.
-        runtime: As in `read`; needed for the keys ``runtime`` and ``trigger_group``.
-        on_error: As in `read`; `Aggregate.rejected` counts what was refused.
+        metric: As in `read`.
+        stat: As in `read`.
+        runtime: As in `read`, for the keys ``runtime`` and ``trigger_group``. None: the runtime tables under `path`.
+        on_error: As in `read`; `Aggregate.rejects` says what was refused.
         unknown_columns: As in `read`.
         engine: "threads" of this process, or "ray" (``pip install "rewarm[ray]"``): tasks of 64 MB of files on a Ray cluster
             that sees the same paths.
@@ -298,10 +321,13 @@ def aggregate(
         raise InvalidArgument(f"max_groups: expected a whole number from 1 to {MOST_GROUPS}, got {max_groups!r}")
     keys, columns = checked_by(by), checked_values(values)
     wanted = checked_quantiles(quantiles, columns)
-    sources = discover(path, table=table, region=region).sources
+    sources = discover(path, table=table, region=region, metric=metric, stat=stat).sources
+    kind = sources[0].table
+    if kind != "minute" and (metric is not None or stat is not None):
+        raise InvalidArgument(f"metric and stat filter the minute tables, not the {kind} table")
     joined = None
-    if "runtime" in keys or "trigger_group" in keys:
-        joined = _functions(runtime)
+    if kind != "minute" and ("runtime" in keys or "trigger_group" in keys):
+        joined = _functions(path, runtime)
     settings = {
         "time": time,
         "clusterName": clusterName,
@@ -318,22 +344,30 @@ def aggregate(
         "runtime": fingerprint(joined),
         "on_error": on_error,
     }
-    spec = Spec(sources[0].table, keys, columns, wanted, tuple(sorted(filters.items())))
+    spec = Spec(kind, keys, columns, wanted, tuple(sorted(filters.items())))
     if engine == "ray":
         from rewarm.trace.ray import scan_on_ray
 
         return Aggregate(scan_on_ray(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
-    return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
+    found, rejects = scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress)
+    return Aggregate(found, (Reject(sources[row[0]].name, *row[1:]) for row in rejects))
 
 
-def _functions(runtime: RuntimeArgument | None) -> Mapping[Any, tuple[str | None, str | None]]:
-    if runtime is None:
-        raise InvalidArgument("aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables")
+def _functions(path: PathArgument, runtime: RuntimeArgument | None) -> Mapping[Any, tuple[str | None, str | None]]:
     if isinstance(runtime, Mapping):
         return runtime
-    from rewarm.trace.runtime_trigger import functions
+    from rewarm.trace.runtime_trigger import functions, read_functions
 
-    return functions(runtime)
+    if runtime is not None:
+        return functions(runtime)
+    try:
+        beside = discover(path, table="runtime").sources
+    except TraceError as error:
+        raise InvalidArgument(
+            "aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables; none lie under "
+            f"{os.fspath(path) if isinstance(path, str | os.PathLike) else 'the paths given'}"
+        ) from error
+    return read_functions(beside).lookup()
 
 
 def _sorted(given: list[Any] | None) -> list[Any] | None:

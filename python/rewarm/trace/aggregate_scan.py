@@ -8,11 +8,20 @@ from typing import Any
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.trace.aggregate_spec import Spec
-from rewarm.trace.options import read_options
+from rewarm.trace.minute import COLUMNS, minute_reader
+from rewarm.trace.options import read_options, thread_count
 from rewarm.trace.source import Source
 
 #: Text a batch: its columns stay in the second-level cache between the reader and the groups.
 BLOCK_BYTES = 256 << 10
+
+#: The same of minute tables, nine tenths of which are commas.
+MINUTE_BLOCK_BYTES = 1 << 20
+
+#: Keys that are made of a minute table's time.
+_OF_TIME = ("day", "hour", "minute", "hour_of_day")
+_MINUTE_KEYS = ("region", "metric", "stat", "funcID", *_OF_TIME)
+_MINUTE_VALUES = ("value", "time")
 
 
 def scan(
@@ -23,23 +32,28 @@ def scan(
     max_groups: int,
     workers: int | None,
     progress: Callable[[int, int], None] | None = None,
-) -> Any:
-    """The native aggregate of these sources, or of the ranges that they name.
+) -> tuple[Any, list[tuple[Any, ...]]]:
+    """The native aggregate of these sources, or of the ranges that they name, and the rejects that are kept.
 
     Args:
         sources: Of `spec.table`.
         spec: The question.
-        settings: Further arguments of `options.read_options`.
+        settings: Further arguments of `options.read_options` or `minute.minute_reader`.
         max_groups: More groups than this are an error.
         workers: Threads; None: all processors that this process may use.
         progress: Called with bytes and rows.
+
+    Raises:
+        InvalidArgument: A key or value that the table does not have.
     """
+    if spec.table == "minute":
+        return _scan_minutes(sources, spec, settings, max_groups, workers, progress)
     if spec.table not in ("cold_start", "request"):
-        raise InvalidArgument(f"aggregate: table: expected cold_start or request, got {spec.table!r}")
+        raise InvalidArgument(f"aggregate: table: expected cold_start, request or minute, got {spec.table!r}")
     # A count of rows needs a column too: the region costs nothing to read.
     columns = list(dict.fromkeys((*spec.by, *spec.values))) or ["region"]
     options = read_options(sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings)
-    aggregate, _ = core.trace_scan(
+    aggregate, rejects = core.trace_scan(
         sources=sources,
         options=options,
         by=list(spec.by),
@@ -49,4 +63,44 @@ def scan(
         text=spec.text(),
         progress=progress,
     )
-    return aggregate
+    return aggregate, rejects
+
+
+def _scan_minutes(
+    sources: Sequence[Source],
+    spec: Spec,
+    settings: dict[str, Any],
+    max_groups: int,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Any, list[tuple[Any, ...]]]:
+    for argument, names, accepted in (("by", spec.by, _MINUTE_KEYS), ("values", spec.values, _MINUTE_VALUES)):
+        for name in names:
+            if name not in accepted:
+                raise InvalidArgument(
+                    f"aggregate: {argument}: of the minute table expected {', '.join(accepted)}; got {name!r}"
+                )
+    needed = {"time" if name in _OF_TIME else name for name in (*spec.by, *spec.values)} or {"region"}
+    reader = minute_reader(
+        sources,
+        [name for name in COLUMNS if name in needed],
+        threads=workers,
+        block_bytes=MINUTE_BLOCK_BYTES,
+        **settings,
+    )
+    aggregate = core.trace_scan_minutes(
+        reader=reader,
+        by=list(spec.by),
+        values=list(spec.values),
+        histograms=bool(spec.quantiles),
+        max_groups=max_groups,
+        text=spec.text(),
+        workers=thread_count(workers),
+        sources=sources,
+        progress=progress,
+    )
+    rejected, rejects = reader.rejects()
+    # A compressed file has no ranges: it is read from front to back.
+    files = [(s.region, s.name, 0, s.size if s.compression is None else -1) for s in sources]
+    aggregate.set_files(files, rejected)
+    return aggregate, rejects

@@ -127,8 +127,8 @@ def fingerprint(functions: Mapping[tuple[str | None, str], tuple[str | None, str
     """Of a runtime table: aggregates that were joined with different ones are answers to different questions."""
     if functions is None:
         return None
-    rows = sorted(json.dumps([*key, *value]) for key, value in functions.items())
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+    rows = "\n".join(sorted(map(repr, functions.items())))
+    return hashlib.sha256(rows.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _names(argument: str, given: str | Iterable[str]) -> tuple[str, ...]:

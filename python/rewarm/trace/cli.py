@@ -260,10 +260,11 @@ def scan(paths: tuple[str, ...], json_file: str | None, output: str | None, **op
     with Progress("scan", total) as shown:
         found = aggregate(_one_or_list(paths), progress=shown, **given)
     _aggregate_out(found, output, json_file)
-    rejected = found.rejected
-    if rejected:
+    if len(found.rejects) > 0:
+        _rejects_found(found.rejects)
+    elif found.rejected:  # Ray counts them, and keeps no rows
         click.echo(
-            f"{rejected} fields or rows could not be read and were left out (--on-error {options['on_error']})", err=True
+            f"{found.rejected} fields or rows could not be read and were left out (--on-error {options['on_error']})", err=True
         )
         click.get_current_context().exit(FOUND)
 

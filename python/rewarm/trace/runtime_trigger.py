@@ -1,6 +1,7 @@
 """The runtime and trigger table: which runtime a function has, what triggers it, and the paper's seven trigger groups.
 
-2,418 rows of one region: read in plain Python.
+2,418 rows of one region: read in plain Python. Every join waits for it, so files without oddities are cut by one regular
+expression, and what repeats from row to row is looked at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from rewarm import __version__
@@ -69,6 +72,7 @@ class Function(NamedTuple):
     trigger: str | None
 
 
+@lru_cache(maxsize=4096)
 def trigger_group(text: str) -> str:
     """The paper's group of a ``triggerType-invocationType`` value, which may name several triggers.
 
@@ -154,9 +158,15 @@ class Functions:
     def lookup(self) -> dict[tuple[str, str], tuple[str | None, str | None]]:
         """(region, funcID) → (runtime, trigger group): functions are numbered per region."""
         found = {}
-        for row in self.rows:
-            if row.funcID is not None:
-                found[row.region, row.funcID] = row.runtime, _group(row)
+        # There are few different values: shared ones spare the garbage collector a tuple a row.
+        values: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
+        for region, function, _, runtime, trigger in self.rows:
+            if function is not None:
+                value = values.get((runtime, trigger))
+                if value is None:
+                    group = None if trigger is None else trigger_group(trigger)
+                    value = values[runtime, trigger] = runtime, group
+                found[region, function] = value
         return found
 
 
@@ -238,12 +248,14 @@ def read_functions(
     result = Functions(files=[source.name for source in sources], nbytes=sum(source.size for source in sources))
     wanted = None if funcID is None else frozenset(funcID)
     present = set(PUBLISHED)
-    runtimes: dict[tuple[str, str], tuple[str | None, str]] = {}
+    stated = _Stated()
     for source in sources:
         _check_header(source, columns or (), unknown_columns)
         present &= set(source.header)
         result.assumed = result.assumed or source.region is None
-        _Reading(source, result, on_error, wanted, runtimes).run()
+        text = _text(source)
+        if not _read_plain(source, text, result, wanted, stated):
+            _Reading(source, text, result, on_error, wanted, stated).run()
     result.present = tuple(name for name in PUBLISHED if name in present)
     return result
 
@@ -346,20 +358,105 @@ def _check_header(source: Source, columns: Sequence[str], unknown_columns: str) 
             )
 
 
+class _Stated:
+    """The runtime that was stated for each function, and where first."""
+
+    def __init__(self) -> None:
+        self.runtimes: dict[tuple[str, str], str | None] = {}
+        self.rows: list[tuple[str, Sequence[tuple[str, str]], Sequence[int]]] = []  # file, functions, their lines
+
+    def place(self, function: tuple[str, str]) -> str:
+        """For an error, so it may take its time."""
+        for file, functions, lines in self.rows:
+            if function in functions:
+                return f"{file}:{lines[functions.index(function)]}"
+        raise KeyError(function)
+
+
+#: A field of a row without oddities. Of texts, which ones are accepted is asked once for each.
+_PLAIN = dict.fromkeys(PUBLISHED, r'([^,"\r\n]*)') | {"funcID": r'([0-9]{1,9}---[0-9]{1,9}---[^,"\r\n]+)'}
+
+
+def _read_plain(
+    source: Source,
+    data: bytes,
+    result: Functions,
+    wanted: frozenset[str] | None,
+    stated: _Stated,
+) -> bool:
+    """Reads a file in which no row is odd. False, and nothing is read: `_Reading` has to find out what is."""
+    if "funcID" not in source.header:
+        return False
+    try:
+        text = data[source.header_bytes :].decode()
+    except UnicodeDecodeError:
+        return False
+    pattern = ",".join(_PLAIN.get(name, r'[^,"\r\n]*') for name in source.header)
+    names = [name for name in source.header if name in PUBLISHED]
+    rows = re.findall(rf"^{pattern}\r?$", text, re.MULTILINE)
+    if not rows or len(rows) != text.count("\n") + (not text.endswith("\n")):
+        return False
+    cells: dict[str, Sequence[Any]] = dict(zip(names, zip(*rows, strict=True) if len(names) > 1 else (rows,), strict=True))
+    for name in names:
+        if name == "funcID":
+            continue
+        known = {}
+        for value in set(cells[name]):
+            parsed, expected = (None, None) if value in ("", "NaN", "null") else _parsed(name, value)
+            if expected is not None:
+                return False
+            known[value] = parsed
+        cells[name] = [known[value] for value in cells[name]]
+    region = source.region or RUNTIME_REGION
+    keys = list(zip(repeat(region), cells["funcID"]))
+    if "runtime" in cells:
+        own = dict(zip(keys, cells["runtime"], strict=True))
+        if any(own[key] != runtime for key, runtime in zip(keys, cells["runtime"], strict=True)) or any(
+            stated.runtimes[key] != own[key] for key in own.keys() & stated.runtimes.keys()
+        ):
+            return False
+        stated.runtimes |= own
+        stated.rows.append((source.name, keys, range(2, len(keys) + 2)))
+    found: Iterable[Function] = map(Function._make, zip(repeat(region), *(cells.get(name, repeat(None)) for name in PUBLISHED)))
+    result.rows += found if wanted is None else (row for row in found if row.funcID in wanted)
+    return True
+
+
+def _parsed(name: str, text: str) -> tuple[Any, str | None]:
+    """The value of a field that is not null, and what would be accepted where it has none."""
+    if name == "cpu_request":
+        match = _INTEGER.fullmatch(text)
+        value = int(match[1]) if match else None
+        if value is None or not -_INT32 - 1 <= value <= _INT32:
+            return None, "a whole number of millicores"
+        return value, None
+    if name == "funcID" and split_funcid(text) is None:
+        return None, _FUNCID_EXPECTED
+    if name == "triggerType-invocationType" and split_triggers(text) is None:
+        return None, _TRIGGERS_EXPECTED
+    return text, None
+
+
 @dataclass
 class _Reading:
+    """Reads a file row by row, for rows with quotes and for the place of what cannot be read."""
+
     source: Source
+    data: bytes
     result: Functions
     on_error: str
     wanted: frozenset[str] | None
-    runtimes: dict[tuple[str, str], tuple[str | None, str]]
+    stated: _Stated
     line: int = 0
     skip: bool = False
+    functions: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
     def run(self) -> None:
+        self.stated.rows.append((self.source.name, self.functions, self.lines))
         region = self.source.region or RUNTIME_REGION
         column_of = {name: c for c, name in enumerate(self.source.header) if name in PUBLISHED}
-        for line, byte, row in _rows(self.source):
+        for line, byte, row in _rows(self.data, self.source.header_bytes):
             self.line = line
             fields = _split(row)
             if isinstance(fields, str) or len(fields) != len(self.source.header):
@@ -387,30 +484,24 @@ class _Reading:
         except UnicodeDecodeError:
             self._bad(byte, name, raw, "UTF-8 text")
             return None
-        if name == "cpu_request":
-            match = _INTEGER.fullmatch(text)
-            value = int(match[1]) if match else None
-            if value is None or not -_INT32 - 1 <= value <= _INT32:
-                self._bad(byte, name, raw, "a whole number of millicores")
-                return None
-            return value
-        expected = None
-        if name == "funcID" and split_funcid(text) is None:
-            expected = _FUNCID_EXPECTED
-        elif name == "triggerType-invocationType" and split_triggers(text) is None:
-            expected = _TRIGGERS_EXPECTED
-        if expected is None:
-            return text
-        self._bad(byte, name, raw, expected)
-        return None
+        value, expected = _parsed(name, text)
+        if expected is not None:
+            self._bad(byte, name, raw, expected)
+        return value
 
     def _same_runtime(self, region: str, values: dict[str, Any], byte: int) -> None:
         key = region, values["funcID"]
-        runtime, where = self.runtimes.setdefault(key, (values["runtime"], f"{self.source.name}:{self.line}"))
-        if runtime != values["runtime"]:
+        if key not in self.stated.runtimes:
+            self.stated.runtimes[key] = values["runtime"]
+            self.functions.append(key)
+            self.lines.append(self.line)
+            return
+        first = self.stated.runtimes[key]
+        if first != values["runtime"]:
             text = (values["runtime"] or "").encode()
             values["runtime"] = None
-            self._bad(byte, "runtime", text, f'the runtime "{runtime or ""}" that {where} gives {key[1]}')
+            where = self.stated.place(key)
+            self._bad(byte, "runtime", text, f'the runtime "{first or ""}" that {where} gives {key[1]}')
 
     def _bad(self, byte: int, column: str, text: bytes, expected: str) -> None:
         self.skip = self.skip or self.on_error == "skip"
@@ -436,18 +527,21 @@ class _Reading:
             self.result.rejects.append(Reject(self.source.name, self.line, byte, column, shown, expected, action))
 
 
-def _rows(source: Source) -> Iterator[tuple[int, int, bytes]]:
-    """Line number, byte and text of every row; blank lines are none."""
+def _text(source: Source) -> bytes:
+    """The whole file, decompressed."""
     try:
         if source.compression is None:
             with open(source.path, "rb") as opened:
-                text = opened.read()
-        else:
-            with source.open() as decoder:
-                text = b"".join(iter(lambda: decoder.read(1 << 20), b""))
+                return opened.read()
+        with source.open() as decoder:
+            return b"".join(iter(lambda: decoder.read(1 << 20), b""))
     except OSError as error:
         raise TraceError(f"{source.name}: cannot be read: {error.strerror or error}", file=source.name) from error
-    byte = source.header_bytes
+
+
+def _rows(text: bytes, header_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+    """Line number, byte and text of every row; blank lines are none."""
+    byte = header_bytes
     for number, line in enumerate(text[byte:].split(b"\n"), start=2):
         row = line.removesuffix(b"\r")
         if row:

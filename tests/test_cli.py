@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from rewarm import _dispatch, cli, env
+from rewarm._native import core
 from rewarm.errors import BackendUnavailable
 
 HEAVY = ("torch", "triton", "matplotlib")
@@ -78,6 +79,13 @@ def test_env_as_json_names_every_backend():
     assert {("cpu", "cpu"), ("cpu", "reference")} <= {(c["device"], c["backend"]) for c in report["self_check"]}
     assert all(c["ok"] and 0.0 < c["error_over_bound"] <= 1.0 for c in report["self_check"])
     assert report["processor"]["isa"]["best"] in ("baseline", "avx2", "avx512", "avx512_bf16")
+    assert report["processor"]["isa"]["rooms"] == {
+        "optim": core.isa(),
+        "trace": core.trace_kernel_level(),
+        "trace, minute tables": core.trace_minute_isa(),
+    }
+    assert set(report["trace_versions"]) == set(env.TRACE_PACKAGES)
+    assert all(report["trace_versions"][name] == env.version_of(name) for name in env.TRACE_PACKAGES)
     assert report["cuda"]["reason"] and report["versions"]["rewarm"]
     home = os.path.expanduser("~")
     assert len(home) <= 1 or home + "/" not in result.output
@@ -86,7 +94,17 @@ def test_env_as_json_names_every_backend():
 def test_env_for_people():
     result = CliRunner().invoke(cli.rewarm, ["env"])
     assert result.exit_code == 0, result.output
-    for text in ("ISA", "CUDA module", "AdamW", "chosen", "of the bound", *_dispatch.BACKENDS):
+    for text in (
+        "ISA",
+        "ISA by room",
+        "pyarrow",
+        "zstandard",
+        "CUDA module",
+        "AdamW",
+        "chosen",
+        "of the bound",
+        *_dispatch.BACKENDS,
+    ):
         assert text in result.output
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from rewarm import __version__, _build_info, _dispatch, _native
 from rewarm.errors import RewarmError
 
 PACKAGES = ("numpy", "torch", "triton", "click", "rich", "torch-optimi")
+#: What reading, reports and Ray need beyond these: the extras trace and ray.
+TRACE_PACKAGES = ("pyarrow", "isal", "zstandard", "scipy", "matplotlib", "jinja2", "ray")
 
 
 def tidy(value: Any) -> Any:
@@ -60,13 +63,19 @@ def usable_cpus() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def isa() -> dict[str, str]:
-    """The instruction set that the CPU kernels run with, and the best one possible here."""
-    try:
-        used = _native.core.isa()
-    except RewarmError as error:
-        used = f"none: {error}"
-    return {"used": used, "best": _native.core.best_isa()}
+def isa() -> dict[str, Any]:
+    """The instruction set that the CPU kernels run with, the best one possible here, and what each room makes of it."""
+
+    def of(level: Callable[[], str]) -> str:
+        try:
+            return level()
+        except RewarmError as error:
+            return f"none: {error}"
+
+    core = _native.core
+    used = of(core.isa)
+    rooms = {"optim": used, "trace": of(core.trace_kernel_level), "trace, minute tables": of(core.trace_minute_isa)}
+    return {"used": used, "best": core.best_isa(), "rooms": rooms}
 
 
 def overrides() -> dict[str, str]:
@@ -182,6 +191,7 @@ def collect() -> dict[str, Any]:
     ops = backends(["cpu", "cuda"])
     report = {
         "versions": {"rewarm": __version__, "python": platform.python_version()} | {p: version_of(p) for p in PACKAGES},
+        "trace_versions": {p: version_of(p) for p in TRACE_PACKAGES},
         "platform": platform.platform(),
         "processor": {
             "name": processor_name(),
@@ -208,9 +218,14 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """The report as lines for people."""
     cuda_report, processor = report["cuda"], report["processor"]
     rows = [(name, version or "not installed") for name, version in report["versions"].items()]
+    rows.append(
+        ("trace", ", ".join(f"{name} {version or 'not installed'}" for name, version in report["trace_versions"].items()))
+    )
     rows.append(("platform", report["platform"]))
     rows.append(("processor", f"{processor['name']}, {processor['usable_cpus']} of {processor['cpus']} cpus usable"))
     rows.append(("ISA", f"{processor['isa']['used']} (best here: {processor['isa']['best']})"))
+    if not processor["isa"]["used"].startswith("none"):
+        rows.append(("ISA by room", "; ".join(f"{room}: {level}" for room, level in processor["isa"]["rooms"].items())))
     rows.append(
         ("built by", f"{report['build']['compiler']}, CMake {report['build']['cmake']}, {report['build']['processor']}")
     )

@@ -2,8 +2,9 @@
 //
 //   tests/trace/fuzz_reader.sh [SECONDS] [CORPUS]
 //
-// The first byte of an input chooses table, kind of ids, policy, order of columns and repetition; the rest is a CSV file whose
-// header is made here, because Python reads headers. Each input is read as a stream in small pieces on one thread and as a
+// The first byte of an input chooses table, kind of ids, policy, order of columns and repetition (where both bits of the policy
+// are set, a minute table, and what else it says is below); the rest is a CSV file whose header is made here, because Python
+// reads headers. Each input is read as a stream in small pieces on one thread and as a
 // file in small blocks on two; both must agree with each other and with the law, in cells, rejects, and the first error.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -17,6 +18,9 @@
 #include <vector>
 
 #include "fuzz_law.h"
+#include "fuzz_minute.h"
+#include "trace/kernels.h"
+#include "trace/minute.h"
 #include "trace/reader.h"
 #include "trace/trace_error.h"
 
@@ -25,6 +29,10 @@ namespace {
 using namespace rewarm::trace;  // NOLINT: a test
 
 constexpr uint8_t kRequest = 1, kTextIds = 2, kPolicy = 12, kReversed = 16, kDerived = 32, kRepeated = 64, kCrlfHeader = 128;
+
+// Of a minute table: many functions or few, repetition, policy.
+constexpr uint8_t kMany = 1, kMinuteRepeated = 2;
+constexpr int kMinutePolicyShift = 5;
 
 constexpr size_t kRepeatedBytes = 70000;
 
@@ -117,13 +125,102 @@ fuzz::Reading read_all(const SourceFile& file, const ReadOptions& options) {
   std::abort();
 }
 
+// Until the first error, how many rows were delivered depends on where a batch ends.
+void compare(const char* what, fuzz::Reading found, fuzz::Reading expected, fuzz::Policy policy) {
+  if (policy == fuzz::Policy::kRaise && !expected.refused.empty()) {
+    if (found.rows.size() > expected.rows.size()) differ("rows after an error", found, expected);
+    expected.rows.resize(found.rows.size());
+  }
+  if (expected.refused.size() > kMostRejects) expected.refused.resize(kMostRejects);
+  if (!(found == expected)) differ(what, found, expected);
+}
+
+int memory_file(const std::string& text) {
+  const int descriptor = memfd_create("fuzz", MFD_CLOEXEC);
+  if (descriptor < 0 || write(descriptor, text.data(), text.size()) != static_cast<ssize_t>(text.size())) std::abort();
+  return descriptor;
+}
+
+fuzz::Reading read_minutes(const SourceFile& source, const std::shared_ptr<const MinuteHeader>& header,
+                           const MinuteOptions& options) {
+  fuzz::Reading reading;
+  MinuteReader reader({{source, header, -1, -1}}, options);
+  try {
+    while (const std::shared_ptr<const Batch> batch = reader.next(Poll())) {
+      for (int64_t row = 0; row < batch->rows; ++row) {
+        std::string text;
+        for (const Column& column : batch->columns) text += cell(column, row) + "|";
+        reading.rows.push_back(text);
+      }
+    }
+  } catch (const TraceFailure& failure) {
+    const Place& place = failure.place();
+    reading.refused.push_back(std::to_string(place.line) + ":" + std::to_string(place.byte) + ":" + place.column);
+    return reading;
+  }
+  for (const Reject& reject : reader.rejects())
+    reading.refused.push_back(std::to_string(reject.line) + ":" + std::to_string(reject.byte) + ":" + reject.column);
+  const int64_t kept = static_cast<int64_t>(reading.refused.size());
+  if (reader.rejected() != kept && reader.rejected() <= static_cast<int64_t>(kMostRejects)) std::abort();
+  return reading;
+}
+
+void fuzz_minutes(uint8_t choice, const std::string& body) {
+  const fuzz::Policy policy = static_cast<fuzz::Policy>(std::min(choice >> kMinutePolicyShift & 3, 2));
+  const std::vector<std::string> names = fuzz::minute_names(choice & kMany ? 90 : 3, (choice & kReversed) != 0);
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ",") + name;
+  SourceFile file;
+  file.name = "fuzz.csv";
+  file.crlf = (choice & kCrlfHeader) != 0;
+  text += file.crlf ? "\r\n" : "\n";
+  file.header_bytes = static_cast<int64_t>(text.size());
+  text += body;
+  // Short enough that no row or field grows past the reader's window, where it has a law of its own.
+  if (choice & kMinuteRepeated && body.size() % 8 == 0 && !body.empty() && body.size() < fuzz::kLongestQuoted / 2 &&
+      body.find('\n') != std::string::npos)
+    for (size_t n = kRepeatedBytes / body.size(); n > 0; --n) text += body;
+  file.size = static_cast<int64_t>(text.size());
+
+  auto functions = std::make_shared<Dictionary>();
+  const auto header = make_minute_header(file.name, names, {}, false, functions.get());
+  MinuteOptions options;
+  options.columns = {"funcID", "time", "value"};
+  options.on_error = static_cast<OnError>(policy);
+  options.block_bytes = 200000;
+  options.functions = functions;
+  options.regions = options.metrics = options.stats = std::make_shared<Dictionary>();
+  const fuzz::Reading expected = fuzz::minute_law(text, static_cast<size_t>(file.header_bytes), names, policy);
+
+  SourceFile stream = file;
+  stream.open = [&] { return std::make_unique<Memory>(&text, 1 + (body.size() * 7919) % 70000); };
+  compare("a stream of minutes against the law", read_minutes(stream, header, options), expected, policy);
+
+  const int descriptor = memory_file(text);
+  file.path = "/proc/self/fd/" + std::to_string(descriptor);
+  options.threads = 2;
+  options.block_bytes = 1 + static_cast<int64_t>(body.size() * 104729 % 30000);
+  compare("a file of minutes in blocks against the law", read_minutes(file, header, options), expected, policy);
+  close(descriptor);
+}
+
 }  // namespace
+
+// Says once which kernels are tried.
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  std::fprintf(stderr, "kernels: %s\n", kernels().name);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const uint8_t choice = data[0];
+  if ((choice & kPolicy) == kPolicy) {
+    if (size <= fuzz::kLongestQuoted) fuzz_minutes(choice, std::string(reinterpret_cast<const char*>(data) + 1, size - 1));
+    return 0;
+  }
   const bool request = (choice & kRequest) != 0;
-  const fuzz::Policy policy = static_cast<fuzz::Policy>(std::min((choice & kPolicy) >> 2, 2));
+  const fuzz::Policy policy = static_cast<fuzz::Policy>((choice & kPolicy) >> 2);
   const auto& columns = fuzz::law_columns(request);
   std::vector<int> order(columns.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(choice & kReversed ? order.size() - 1 - i : i);
@@ -165,28 +262,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       options.columns.push_back(column.name);
     }
   }
-  const fuzz::Reading as_stream = read_all(stream, options);
-  fuzz::Reading expected = fuzz::law(text, static_cast<size_t>(file.header_bytes), request, order, options.text_ids, policy);
-  if (policy == fuzz::Policy::kRaise && !expected.refused.empty()) {
-    // How many of the rows before the error were delivered depends on where a batch ends.
-    if (as_stream.rows.size() > expected.rows.size()) differ("rows after an error", as_stream, expected);
-    expected.rows.resize(as_stream.rows.size());
-  }
-  if (expected.refused.size() > kMostRejects) expected.refused.resize(kMostRejects);
-  if (!(as_stream == expected)) differ("a stream against the law", as_stream, expected);
+  const fuzz::Reading expected =
+      fuzz::law(text, static_cast<size_t>(file.header_bytes), request, order, options.text_ids, policy);
+  compare("a stream against the law", read_all(stream, options), expected, policy);
 
-  const int descriptor = memfd_create("fuzz", MFD_CLOEXEC);
-  if (descriptor < 0 || write(descriptor, text.data(), text.size()) != static_cast<ssize_t>(text.size())) std::abort();
+  const int descriptor = memory_file(text);
   file.path = "/proc/self/fd/" + std::to_string(descriptor);
   options.threads = 2;
   options.block_bytes = 1 + static_cast<int64_t>(size * 104729 % 30000);
-  fuzz::Reading as_file = read_all(file, options);
-  if (policy == fuzz::Policy::kRaise && !expected.refused.empty()) {
-    const size_t both = std::min(as_file.rows.size(), expected.rows.size());
-    as_file.rows.resize(both);
-    expected.rows.resize(both);
-  }
-  if (!(as_file == expected)) differ("a file in blocks against the law", as_file, expected);
+  compare("a file in blocks against the law", read_all(file, options), expected, policy);
 
   if (choice & kDerived) {  // what the law does not have must at least not fall over, with filters on top
     options.columns = {"podID", "funcID", "size",        "pool_class", "cpu_limit",     "memory_limit", "day",

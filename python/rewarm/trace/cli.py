@@ -333,8 +333,17 @@ def report(paths: tuple[str, ...], output: str, json_file: str | None, **options
     def tell(what: str) -> None:
         click.echo(f"report: {what}", err=True)
 
-    make_report(_one_or_list(paths), out=output, json=json_file, progress=tell, **_given(options))
-    click.echo(output)
+    piped = json_file == "-"
+    made = make_report(_one_or_list(paths), out=output, json=None if piped else json_file, progress=tell, **_given(options))
+    if piped:
+        _write_json("-", made)
+    counts = made["summary"]
+    click.echo(
+        f"{counts['published']} published numbers: {counts['agree']} agree, {counts['differ']} differ, "
+        f"{counts['partial']} of a part of the data, {counts['not_measured']} not measured",
+        err=piped,
+    )
+    click.echo(output, err=piped)
 
 
 @trace.command()

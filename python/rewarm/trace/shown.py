@@ -147,7 +147,7 @@ def aggregate_table(found: Any) -> Table:
     table = _as_table(found)
     made = Table(title=f"{table.num_rows:,} groups", title_justify="left", box=box.SIMPLE_HEAD)
     for name in table.column_names:
-        made.add_column(name, justify="right", no_wrap=True)
+        made.add_column(name, justify="right", overflow="fold")  # a name cut short does not say which statistic it is
     for row in table.slice(0, MOST_GROUPS).to_pylist():
         made.add_row(*(f"{v:.6g}" if isinstance(v, float) else cell(v) for v in row.values()))
     if table.num_rows > MOST_GROUPS:

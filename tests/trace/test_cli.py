@@ -301,6 +301,14 @@ def test_progress_lines(capsys):
     assert "GB/s" in lines[2] and "left" not in lines[2]
 
 
+def test_progress_by_rows_shows_no_bytes(capsys):
+    with progress.Progress("generate", 4000, by_rows=True, interval=0.0) as meter:
+        meter(0, 1000)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("generate: 25 %, 1.00 k rows, ") and first.endswith(" left")
+    assert "GB/s" not in first + last
+
+
 def test_short_work_stays_silent(capsys):
     with progress.Progress("check", 10) as meter:
         meter(10, 1)

@@ -367,6 +367,11 @@ def generate(out: str, overwrite: bool, **options: Any) -> None:
     from rewarm.trace.progress import Progress
     from rewarm.trace.synthetic import generate as make
 
-    with Progress("generate") as shown:
-        make(out, overwrite=overwrite, progress=shown, **_given(options | sequences))
+    with Progress("generate", by_rows=True) as shown:
+
+        def note(rows: int, total: int) -> None:
+            shown.total = total
+            shown(0, rows)
+
+        make(out, overwrite=overwrite, progress=note, **_given(options | sequences))
     click.echo(out)

@@ -38,15 +38,22 @@ class Progress:
 
     Args:
         what: First word of every line.
-        total: Bytes in all; None shows no time left.
+        total: Bytes in all, or rows under `by_rows`; None shows no time left.
+        by_rows: The share done is that of the rows; bytes are not shown.
         stream: Default: standard error, so that results can be piped.
         interval: Seconds between two lines; default: `LOG_INTERVAL`, or `TERMINAL_INTERVAL` on a terminal.
     """
 
     def __init__(
-        self, what: str, total: int | None = None, *, stream: TextIO | None = None, interval: float | None = None
+        self,
+        what: str,
+        total: int | None = None,
+        *,
+        by_rows: bool = False,
+        stream: TextIO | None = None,
+        interval: float | None = None,
     ) -> None:
-        self.what, self.total = what, total
+        self.what, self.total, self.by_rows = what, total, by_rows
         self.bytes = self.rows = 0
         self._stream = sys.stderr if stream is None else stream
         self._live = self._live_line() if self._stream.isatty() else None
@@ -90,13 +97,16 @@ class Progress:
     def line(self, now: float, done: bool = False) -> str:
         """``check: 38 %, 12.3 M rows, 4.10 M rows/s, 0.61 GB/s, 2 min 05 s left``."""
         seconds = max(now - self._started, 1e-9)
+        reached = self.rows if self.by_rows else self.bytes
         parts = []
         if self.total and not done:
-            parts.append(f"{min(self.bytes / self.total, 1.0):.0%}".replace("%", " %"))
-        parts += [f"{count(self.rows)} rows", f"{count(self.rows / seconds)} rows/s", f"{self.bytes / seconds / 1e9:.2f} GB/s"]
+            parts.append(f"{min(reached / self.total, 1.0):.0%}".replace("%", " %"))
+        parts += [f"{count(self.rows)} rows", f"{count(self.rows / seconds)} rows/s"]
+        if not self.by_rows:
+            parts.append(f"{self.bytes / seconds / 1e9:.2f} GB/s")
         if done:
             parts.append(duration(seconds))
-        elif self.total and self.bytes:
-            left = seconds * (self.total - self.bytes) / self.bytes
+        elif self.total and reached:
+            left = seconds * (self.total - reached) / reached
             parts.append(f"{duration(max(left, 0.0))} left")
         return f"{self.what}: {', '.join(parts)}"

@@ -96,8 +96,8 @@ def counted(batches: Any) -> dict[str, int]:
 def read_through(path: Path) -> dict[str, int]:
     """Every byte once through a buffer of 1 MiB: what no reader can beat.
 
-    The buffer begins on a page: where text lands a few bytes further in its page than it lies in the file's, the copy is several
-    times slower on some processors (seen on Zen 3: 2.5 instead of 12 GB/s), and a bytearray begins 16 bytes into one.
+    The buffer begins on a page: where text lands a few bytes further in its page than it lies in the file's, the copy is
+    several times slower on some processors (seen on Zen 3: 2.5 instead of 12 GB/s), and a bytearray begins 16 bytes into one.
     """
     with mmap.mmap(-1, 1 << 20) as buffer, open(path, "rb", buffering=0) as file:
         while file.readinto(buffer):

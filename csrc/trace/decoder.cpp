@@ -134,7 +134,7 @@ Grid Decoder::find_rows(const char* text, uint32_t n, int64_t* lines) {
     note(bad.begin, bad.begin, kRowOrder, "", text + bad.begin, text + bad.end, "row skipped", expected);
   }
   grid.shift = 1;
-  grid.ends = split_.data();
+  grid.ends = split_.empty() ? ends : split_.data();  // never null: a column's place is reckoned from it even without rows
   grid.rows = static_cast<int64_t>(split_.size()) / (columns_ + 1);
   return grid;
 }

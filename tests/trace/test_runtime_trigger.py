@@ -2,14 +2,21 @@
 
 import csv
 import gzip
+import itertools
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewarm import trace
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import runtime_trigger as rt
-from rewarm.trace.source import discover
+from rewarm.trace.header import parse_header
+from rewarm.trace.runtime_trigger_fields import TRIGGER_GROUPS, pool_limits, split_funcid, trigger_group
+from rewarm.trace.runtime_trigger_reading import RowByRow, Stated, read_plain
+from rewarm.trace.runtime_trigger_table import DERIVED, PUBLISHED, Functions
+from rewarm.trace.source import Source, discover
 
 HEADER = "funcID,cpu_request,runtime,triggerType-invocationType\n"
 
@@ -97,7 +104,7 @@ def test_the_seven_groups_have_the_published_counts(published):
     table = read(published)
     assert len(table.rows) == 2418
     assert Counter(table.column("trigger_group")) == PUBLISHED_GROUPS
-    assert set(rt.TRIGGER_GROUPS) == set(PUBLISHED_GROUPS)
+    assert set(TRIGGER_GROUPS) == set(PUBLISHED_GROUPS)
     assert Counter(table.column("runtime")) == PUBLISHED_RUNTIMES
 
 
@@ -157,8 +164,8 @@ def test_the_published_sample_rows(tmp_path):
     ],
 )
 def test_funcid_grammar(text, parts, limits):
-    assert rt.split_funcid(text) == parts
-    assert rt.pool_limits(parts[2]) == limits
+    assert split_funcid(text) == parts
+    assert pool_limits(parts[2]) == limits
 
 
 @pytest.mark.parametrize(
@@ -166,7 +173,7 @@ def test_funcid_grammar(text, parts, limits):
     ["", "1--2--p-1-2", "1---2", "1---2---", "a---2---p", "1---b---p", "1.0---2---p", "-1---2---p", "4294967296---1---p"],
 )
 def test_what_is_no_funcid(text):
-    assert rt.split_funcid(text) is None
+    assert split_funcid(text) is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +181,7 @@ def test_what_is_no_funcid(text):
 )
 def test_what_is_no_list_of_triggers(text):
     with pytest.raises(TraceError, match="space-separated"):
-        rt.trigger_group(text)
+        trigger_group(text)
 
 
 def test_the_lookup_is_by_region_and_function(tmp_path):
@@ -271,6 +278,98 @@ def test_two_runtimes_of_one_function(tmp_path):
     assert read(path, on_error="skip").column("runtime") == ["Java"]
 
 
+POOLS = ["pool22-300-128", "custom-1000-1024", "custom.image.gpu-25800-32768", "a---b-400-256", "custom", "é-1-2"]
+NULLS = ["", "NaN", "null"]
+CELLS = {
+    "cpu_request": st.sampled_from([*NULLS, "0", "100", "-7", "25800.0", "2147483647", "-2147483648"]),
+    "triggerType-invocationType": st.sampled_from([*NULLS, *PUBLISHED_TRIGGERS]),
+    "owner": st.text(st.characters(codec="utf-8", exclude_characters=',"\r\n'), max_size=4),
+}
+
+
+@st.composite
+def plain_files(draw, one_runtime=True):
+    """A file without oddities, and the runtimes of its functions: one each, as the plain way asks, or a new one every row."""
+    number = st.integers(0, 999_999_999)
+    functions = draw(st.lists(st.builds("{}---{}---{}".format, number, number, st.sampled_from(POOLS)), min_size=1, max_size=5))
+    runtime = st.sampled_from([*NULLS, *PUBLISHED_RUNTIMES])
+    runtimes = {function: draw(runtime) for function in functions}
+    others = draw(st.lists(st.sampled_from(["runtime", *CELLS]), unique=True))
+    header = draw(st.permutations(["funcID", *others]))
+    lines = [",".join(header)]
+    for function in draw(st.lists(st.sampled_from(functions), min_size=1, max_size=12)):
+        own = {"funcID": function, "runtime": runtimes[function] if one_runtime else draw(runtime)}
+        lines.append(",".join(own[name] if name in own else draw(CELLS[name]) for name in header))
+    ending = draw(st.sampled_from(["\n", "\r\n"]))
+    return ending.join(lines) + draw(st.sampled_from([ending, ""])), {
+        ("R2", function): None if text in NULLS else text for function, text in runtimes.items()
+    }
+
+
+def both_ways(text, wanted=None, before=None):
+    """Whether the plain way reads the text; rows and stated places by it and row by row (its error, if it raises one)."""
+    data = text.encode()
+    header = parse_header(data.splitlines(keepends=True)[0], "t.csv")
+    source = Source("t.csv", "t.csv", None, None, "runtime", None, len(data), header.columns, header.nbytes, header.crlf)
+    accepted, outcomes = False, []
+    for plain in (True, False):
+        result, seen = Functions(), Stated()
+        if before:
+            seen.runtimes |= before
+            seen.rows.append(("before.csv", list(before), range(2, len(before) + 2)))
+        try:
+            if plain:
+                accepted = read_plain(source, data, result, wanted, seen)
+            else:
+                RowByRow(source, data, result, "raise", wanted, seen).run()
+        except TraceError as error:
+            outcomes.append(str(error))
+        else:
+            places = {key: (runtime, seen.place(key)) for key, runtime in seen.runtimes.items()}
+            outcomes.append((result.rows, places, result.rejects, result.rejected))
+    return accepted, *outcomes
+
+
+@given(st.data())
+def test_the_plain_way_reads_what_row_by_row_does(data):
+    """Also behind a file that stated the same runtimes."""
+    text, runtimes = data.draw(plain_files())
+    wanted = data.draw(st.none() | st.frozensets(st.sampled_from([function for _, function in runtimes])))
+    before = {key: runtime for key, runtime in runtimes.items() if data.draw(st.booleans())}
+    accepted, plain, by_row = both_ways(text, wanted, before)
+    assert accepted
+    assert plain == by_row
+    assert wanted is not None or len(plain[0]) == text.rstrip("\r\n").count("\n")
+
+
+@given(st.data())
+def test_the_plain_way_reads_an_odd_file_as_row_by_row_does_or_not_at_all(data):
+    """One place is overwritten, and a function may have two runtimes, in the file or in one before."""
+    text, runtimes = data.draw(plain_files(one_runtime=data.draw(st.booleans())))
+    at = data.draw(st.integers(text.index("\n") + 1, len(text)))
+    odd = data.draw(st.sampled_from([*',"\r\n\t\x0b\0\u2028 -.0A', "", '""', "\n\n", "---", "NaN"]))
+    text = text[:at] + odd + text[at + data.draw(st.integers(0, 2)) :]
+    before = {
+        key: data.draw(st.sampled_from([runtime, "Java", None]))
+        for key, runtime in runtimes.items()
+        if data.draw(st.booleans())
+    }
+    accepted, plain, by_row = both_ways(text, before=before)
+    if accepted:
+        assert plain == by_row
+    else:
+        assert plain[0] == []
+        assert {key: runtime for key, (runtime, _) in plain[1].items()} == before
+
+
+def test_both_ways_read_every_list_of_triggers_and_pool():
+    cases = list(enumerate(itertools.product(POOLS, [*PUBLISHED_TRIGGERS, *NULLS])))
+    accepted, plain, by_row = both_ways(HEADER + "".join(f"{i}---2---{pool},100,Java,{text}\n" for i, (pool, text) in cases))
+    assert accepted
+    assert plain == by_row
+    assert plain[0] == [("R2", f"{i}---2---{pool}", 100, "Java", None if text in NULLS else text) for i, (pool, text) in cases]
+
+
 def test_unknown_and_missing_columns(tmp_path):
     path = write(tmp_path, ",funcID,runtime,owner\n0,1---2---p-1-2,Java,me\n")
     with pytest.raises(TraceError, match=r":1: expected columns of the runtime table .*unknown_columns"):
@@ -296,7 +395,7 @@ def test_filter_by_function(published):
 def test_through_read_and_arrow(published):
     pa = pytest.importorskip("pyarrow")
     table = trace.read(published)
-    assert table.schema.names == [*rt.PUBLISHED, "region"]
+    assert table.schema.names == [*PUBLISHED, "region"]
     arrow = pa.table(table)
     assert arrow.schema.types == [
         pa.string(),
@@ -307,7 +406,7 @@ def test_through_read_and_arrow(published):
     ]
     assert arrow.schema.field("cpu_request").metadata == {b"unit": b"millicores"}
     plain = read(published)
-    names = [*rt.PUBLISHED, *rt.DERIVED, "region"]
+    names = [*PUBLISHED, *DERIVED, "region"]
     everything = trace.read(published, columns=names)
     arrow, arrays = pa.table(everything), everything.to_numpy()
     assert arrow.schema.field("triggers").type == pa.list_(pa.string())

@@ -3,6 +3,13 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Timing never gates a test: a busy machine makes any example slow. In CI the examples are the same in every run.
+settings.register_profile(
+    "rewarm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
+)
+settings.load_profile("rewarm")
 
 
 def _has_gpu() -> bool:

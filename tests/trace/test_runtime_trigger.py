@@ -434,3 +434,23 @@ def test_through_read_with_nulls_and_rejects(tmp_path):
     path = write(tmp_path, HEADER, "empty.csv")
     assert pa.table(trace.read(path)).num_rows == 0
     assert list(trace.batches(path)) == []
+
+
+@pytest.mark.parametrize("digits", ["2147483648", "9" * 5000, "-2147483649"])
+def test_numbers_past_32_bits_are_located(tmp_path, digits):
+    path = tmp_path / "runtime.csv"
+    path.write_text(f"{HEADER}1---2---pool22-300-128,{digits},Java,APIG-S\n")
+    with pytest.raises(TraceError, match="whole number of millicores") as caught:
+        trace.read(path)
+    assert (caught.value.line, caught.value.column) == (2, "cpu_request")
+    assert split_funcid(f"{digits}---2---pool22-300-128") is None
+    assert pool_limits(f"pool22-{digits.lstrip('-')}-128").cpu_limit is None
+
+
+@pytest.mark.parametrize(
+    ("digits", "value"), [("2147483647", 2**31 - 1), ("0" * 5000 + "12", 12), ("-2147483648", -(2**31)), ("-0", 0)]
+)
+def test_numbers_of_32_bits_are_read(tmp_path, digits, value):
+    path = tmp_path / "runtime.csv"
+    path.write_text(f"{HEADER}1---2---pool22-300-128,{digits},Java,APIG-S\n")
+    assert trace.read(path).to_numpy()["cpu_request"].tolist() == [value]

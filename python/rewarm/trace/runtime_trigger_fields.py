@@ -75,28 +75,37 @@ def split_triggers(text: str) -> list[str] | None:
     return None
 
 
+def _int32(digits: str) -> int | None:
+    """A whole number of 32 bits; None where it is larger. Python refuses to look at more than 4,300 digits."""
+    magnitude = digits.lstrip("-").lstrip("0")
+    if len(magnitude) > 10:
+        return None
+    value = int(magnitude or "0") * (-1 if digits.startswith("-") else 1)
+    return value if -_INT32 - 1 <= value <= _INT32 else None
+
+
 def split_funcid(text: str) -> FuncID | None:
     """The parts of a funcID; None where it is none. Three hyphens part them, single ones belong to the pool's name."""
     match = _FUNCID.fullmatch(text)
-    if match is None or int(match[1]) > _INT32 or int(match[2]) > _INT32:
+    name, user = (_int32(match[1]), _int32(match[2])) if match else (None, None)
+    if match is None or name is None or user is None:
         return None
-    return FuncID(int(match[1]), int(match[2]), match[3])
+    return FuncID(name, user, match[3])
 
 
 def pool_limits(name: str) -> Pool:
     """Millicores and MB of a pool, the last two numbers of its name."""
     match = _POOL.fullmatch(name)
-    if match is None or int(match[1]) > _INT32 or int(match[2]) > _INT32:
-        return Pool(None, None)
-    return Pool(int(match[1]), int(match[2]))
+    cpu, memory = (_int32(match[1]), _int32(match[2])) if match else (None, None)
+    return Pool(None, None) if cpu is None or memory is None else Pool(cpu, memory)
 
 
 def parse_field(name: str, text: str) -> tuple[Any, str | None]:
     """The value of a field that is not null, and what would be accepted where it has none."""
     if name == "cpu_request":
         match = _INTEGER.fullmatch(text)
-        value = int(match[1]) if match else None
-        if value is None or not -_INT32 - 1 <= value <= _INT32:
+        value = _int32(match[1]) if match else None
+        if value is None:
             return None, "a whole number of millicores"
         return value, None
     if name == "funcID" and split_funcid(text) is None:

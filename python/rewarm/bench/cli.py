@@ -39,7 +39,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
     "--only",
     type=Names(),
     default=(),
-    help="Families of workloads: adamw, trace; default: those whose libraries are installed.",
+    help="Families of workloads: adamw, trace; default: those whose libraries are installed, with --quick the first of them.",
 )
 @click.option("--sets", type=Names(), default=(), help="Parameter sets, e.g. sac,redq10,pythia70m.")
 @click.option("--dtypes", type=Names(), default=(), help="fp32, bf16 (bf16 moments), bf16_sr (fp32 moments).")
@@ -89,7 +89,7 @@ def bench(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InvalidArgument(f"--json: expected a file in an existing folder, got {str(json_file)!r}")
     asks_for_steps = bool(sets or dtypes or device or busy or cold)
-    families = only or _installed(asks_for_steps)
+    families = only or _installed(asks_for_steps, quick)
 
     named = {"--only": only, "--sets": sets, "--dtypes": dtypes, "--threads": threads}
     flags = {"--quick": quick, "--busy": busy, "--cold": cold, "--no-pin": not pin}
@@ -142,9 +142,12 @@ def bench(
             )
 
 
-def _installed(asks_for_steps: bool) -> tuple[str, ...]:
-    """The families that can run here; options that only mean something for optimizer steps leave the others out."""
+def _installed(asks_for_steps: bool, quick: bool) -> tuple[str, ...]:
+    """The families that can run here; options that only mean something for optimizer steps leave the others out.
+
+    A quick run takes the first of them, to end within its time.
+    """
     families = tuple(TENSOR_FAMILIES) if importlib.util.find_spec("torch") is not None else ()
-    if not asks_for_steps and importlib.util.find_spec("pyarrow") is not None:
+    if not asks_for_steps and not (quick and families) and importlib.util.find_spec("pyarrow") is not None:
         families += ("trace",)
     return families or tuple(TENSOR_FAMILIES)

@@ -2,7 +2,8 @@
 // same output. (simdjson's two stages over the regular grid of a CSV without quotes.)
 //
 // Measured on one core of a shared Zen 3 with gcc 12, best of five passes over a request table of 218 bytes a row, the text in
-// cache: find 8.8 GB/s (portable 1.2);
+// cache; the AVX2 figures from one run at the machine's faster clock, which other runs did not all reach, and from before the
+// short exponent kernel: find 8.8 GB/s (portable 1.2);
 // a field of the same number of decimals in all rows 2.5 ns, plain numbers of any length 4.6, with exponents 7.5 (portable 14,
 // the law of number.h 24); an integer 1.7 (8), 64 hex digits 3.7 (71), a podID 1.6 (6). Both stages, all 18 columns: 2.9 GB/s,
 // 1.9 with repr's exponents, 0.47 portable.
@@ -14,7 +15,7 @@ namespace rewarm::trace {
 
 // Delimiters fit uint16_t: a sub-block of text is at most this long, cut at a line's end. Text, delimiters and the column in
 // work should stay in the first two caches; shorter ones pay more calls (Zen 3, request table, both stages: 32 KiB and 24 KiB
-// alike, 12 KiB 15 % slower, 8 KiB 30 %).
+// alike, 12 KiB 15 % slower, 8 KiB 30 %, in one noisy pass).
 constexpr uint32_t kSubBlock = 32768;
 
 struct Found {

@@ -5,7 +5,8 @@
 // takes several times as long: a moving average of run times changed sides after such runs. Two cores of a shared virtual
 // machine (AMD EPYC Zen 3), two runs of torch's fused step before each pair of ours, median us, alone / with a helper / learnt
 // by a moving average / by medians: SAC's 0.22 M float32 parameters 189 / 211 / 220 / 190, REDQ's 0.72 M in bfloat16
-// 671 / 379 / 393 / 382; but REDQ's in float32, where neither width wins, 725 / 708 / 702 / 744. A prototype of this rule was timed.
+// 671 / 379 / 393 / 382; but REDQ's in float32, where neither width wins, 725 / 708 / 702 / 744. A prototype
+// of this rule was timed.
 #pragma once
 
 #include <algorithm>

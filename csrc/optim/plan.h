@@ -73,7 +73,7 @@ REWARM_HD double scheduled(const GroupConfig& g, const schedule::Segment* rows, 
                            ScheduledValue which) {
   const int64_t now = counters[g.in_tokens[which] ? kTokens : kUpdates] - counters[kOrigins + kScheduledValues * group + which];
   const int64_t count = which == kLr ? g.lr_segments : g.weight_decay_segments;
-  return schedule::value_at(rows + (kScheduledValues * group + which) * kSegmentsPerSchedule, count, now);
+  return schedule::value_at(rows + (kScheduledValues * group + which) * kSegmentsPerSchedule, count, nullptr, now);
 }
 
 // The hyper-parameters of a group for the update about to be applied. rows: [groups][kScheduledValues][kSegmentsPerSchedule].

@@ -70,7 +70,7 @@ def scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WH
         in_tokens = tl.load(configs_i64 + group * _CONFIG_WORDS + _IN_TOKENS + WHICH) != 0
         origin = tl.load(counters + _ORIGINS + 2 * group + WHICH)
         now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - origin
-        value = value_at(rows_i64, rows_f64, (2 * group + WHICH) * _ROW_WORDS, count, now)
+        value = value_at(rows_i64, rows_f64, (2 * group + WHICH) * _ROW_WORDS, count, rows_i64, rows_f64, now)
     return value
 
 

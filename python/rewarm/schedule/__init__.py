@@ -19,7 +19,7 @@ from rewarm.schedule.pieces import (
     power,
     table,
 )
-from rewarm.schedule.presets import infinite, linear_to_zero, warmup_cosine, wsd
+from rewarm.schedule.ready_made import infinite, linear_to_zero, warmup_cosine, wsd
 from rewarm.schedule.schedule import MAX_SEGMENTS, Schedule, join
 from rewarm.schedule.segment import KNOT_DTYPE, MAX_KNOTS, SEGMENT_DTYPE, Segment
 

@@ -135,9 +135,7 @@ def watch(value: float, moments: Tensor, counts: Tensor, diagnostics: Diagnostic
     counts.copy_(torch.tensor(new_counts))
 
 
-def _step_one(
-    opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, factor: float, **values: float
-) -> None:
+def _step_one(opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, factor: float, **values: float) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
     state = opt.state[p]
     t = int(plan.t[entry])

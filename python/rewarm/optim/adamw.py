@@ -16,6 +16,7 @@ from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.checkpoint import Checkpointed
 from rewarm.optim.diagnostics import Diagnostics, checked_diagnostics
 from rewarm.optim.ema import Averaged
+from rewarm.optim.knots import KnotPlaces
 from rewarm.optim.plan import Flag, Plan, zero_gradients
 from rewarm.schedule import Schedule
 
@@ -353,6 +354,7 @@ class AdamW(Checkpointed, Averaged):
         if not isinstance(schedule, Schedule):
             raise InvalidArgument(f"AdamW: rewarm: expected a rewarm.schedule.Schedule, got {type(schedule).__name__}")
         refuse_while_capturing(self.device, "rewarm", "call it between replays, the graph follows")
+        KnotPlaces.check_room([schedule, *(s for group in self.schedules for key, s in group.items() if key != "lr")])
         if self._plan is not None:
             self._plan.order_after_last_step()
         tables = self.tables

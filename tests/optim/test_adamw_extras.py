@@ -251,6 +251,24 @@ def test_groups_without_average_and_parameters_without_gradient(backend):
     assert torch.equal(opt.ema_parameters()[1], kept)
 
 
+@backends
+def test_an_average_may_begin_and_end_later(backend):
+    params = some_params(6)
+    opt = AdamW(params, lr=0.1, backend=backend)
+    give_gradients(params)
+    opt.step()
+    assert opt.ema_parameters() == [None]
+    start = params[0].detach().clone()
+    opt.param_groups[0]["ema_decay"] = 0.5
+    opt.step()
+    average = opt.ema_parameters()[0].clone()
+    exact = (start.double() + params[0].detach().double()) / 2
+    assert ((average.double() - exact).abs() <= U * (exact.abs() + (params[0] - start).abs()) * (1 + U)).all()
+    opt.param_groups[0]["ema_decay"] = None
+    opt.step()
+    assert torch.equal(opt.ema_parameters()[0], average)
+
+
 def test_weights_are_exchanged_and_come_back_bit_for_bit():
     params = some_params(50, dtype=torch.bfloat16)
     opt = AdamW(params, lr=0.1, ema_decay=0.9)

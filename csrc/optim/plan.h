@@ -15,7 +15,7 @@
 
 namespace rewarm::optim {
 
-constexpr int64_t kChunkElements = 16384;     // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
+constexpr int64_t kChunkElements = 16384;  // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
 constexpr int64_t kSegmentsPerSchedule = schedule::kMaxSegments;  // capacity, preallocated so that a swap under capture fits
 // What a Schedule may drive, in the order of SCHEDULED in rewarm/optim/arguments.py. All are values of a group, except that the
 // limit of the norm is one for all groups: that of group 0.
@@ -122,7 +122,8 @@ struct StepOptions {
   uint64_t seed;
 };
 
-// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither moves.
+// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither
+// moves.
 REWARM_HD const schedule::Knot* knots_of(const schedule::Segment* rows) {
   return reinterpret_cast<const schedule::Knot*>(rows) - schedule::kMaxKnots;
 }

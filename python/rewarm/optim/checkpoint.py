@@ -330,7 +330,15 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options: tuple[str, ...] = ("_max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        options: tuple[str, ...] = (
+            "_max_grad_norm",
+            "skip_nonfinite",
+            "state_dtype",
+            "stochastic_rounding",
+            "seed",
+            "device",
+            "backend",
+        )
         options += ("zero_grad_in_step", "diagnostics")
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None

@@ -115,11 +115,11 @@ def update_chunk(
     aligned_end = vector_end(p | g | m | v | e, count)
     lanes = tl.arange(0, BLOCK)
     squares = tl.zeros([BLOCK if OBSERVE else 1], dtype=tl.float64)
-    e_ptr = e.to(tl.pointer_type(tl.float32)) + begin
     p_ptr = tl.multiple_of(p.to(tl.pointer_type(P)) + begin, 16)
     g_ptr = tl.multiple_of(g.to(tl.pointer_type(P)) + begin, 16)
     m_ptr = tl.multiple_of(m.to(tl.pointer_type(M)) + begin, 16)
     v_ptr = tl.multiple_of(v.to(tl.pointer_type(M)) + begin, 16)
+    e_ptr = tl.multiple_of(e.to(tl.pointer_type(tl.float32)) + begin, 16)
     for i in range(0, aligned_end, BLOCK):
         squares = update_span(
             p_ptr, g_ptr, m_ptr, v_ptr, e_ptr, i + lanes, aligned_end, scalars, ema, squares,
@@ -129,6 +129,7 @@ def update_chunk(
     g_ptr = g.to(tl.pointer_type(P)) + begin
     m_ptr = m.to(tl.pointer_type(M)) + begin
     v_ptr = v.to(tl.pointer_type(M)) + begin
+    e_ptr = e.to(tl.pointer_type(tl.float32)) + begin
     for i in range(aligned_end, count, BLOCK):
         squares = update_span(
             p_ptr, g_ptr, m_ptr, v_ptr, e_ptr, i + lanes, count, scalars, ema, squares,

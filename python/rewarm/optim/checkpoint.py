@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +13,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewarm._native import core
-from rewarm.errors import RewarmError, StateDictMismatch
-from rewarm.optim.arguments import SCHEDULED, each_param, param_name
+from rewarm.errors import InvalidArgument, RewarmError, StateDictMismatch
+from rewarm.optim.arguments import SCHEDULED, each_param, param_name, value_of
+from rewarm.optim.knots import KnotPlaces
 from rewarm.optim.live import Observed
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state
+from rewarm.optim.plan import (
+    CLIP_RATE,
+    CLIPPED,
+    GROUP_RESULTS,
+    LAST_LR,
+    LOSS_SPIKING,
+    OBSERVED_COUNTS,
+    OBSERVED_SCALARS,
+    SKIPPED,
+    STATE_KEYS,
+    TOKENS,
+    UPDATES,
+    Plan,
+    Tables,
+    new_average,
+    new_state,
+    origin_word,
+)
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
+COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED))
+COUNTER_KEYS += ("exact_steps", "results", "observed")
+#: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
+_OPTIONAL = ("max_grad_norm", "ema_decay")
 _EXACT_IN_FLOAT32 = 2**24
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
@@ -35,6 +56,8 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
     counts = opt.exact_counts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
+    results = opt.tables.group_scalars.tolist() if opt.has_tables else []
+    observed = opt.tables.observed() if opt.has_tables else {}
     try:
         for g, group in enumerate(opt.param_groups):
             exported: dict[str, Any] = {
@@ -44,7 +67,11 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
                 "seed": opt.seed,
             }
             for which, key in enumerate(SCHEDULED):
-                exported[f"{key}_origin"] = counters[core.FIRST_ORIGIN + 2 * g + which] if counters else 0
+                if key in ("lr", "weight_decay") or key in opt.schedules[g]:
+                    exported[f"{key}_origin"] = counters[origin_word(g, which)] if counters else 0
+            if results and not math.isnan(results[g][LAST_LR]):
+                exported["results"] = dict(zip(GROUP_RESULTS, results[g], strict=True))
+                exported["observed"] = observed
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
@@ -102,7 +129,8 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         if entry:
             amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
-    schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
+    schedules = [_checked_schedules(opt, g, saved) for g, saved in enumerate(saved_groups)]
+    _check_knots(opt, schedules)
 
     # Then change, without another way to fail.
     known = _load_state(opt, loaded, foreign)
@@ -115,7 +143,8 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             kept["param_names"] = group["param_names"]
         # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
         if "schedules" not in saved and opt.schedules[g]:
-            kept |= {key: group[key] for key in ("schedules", *opt.schedules[g])}
+            driven = {"betas" if key in ("beta1", "beta2") else key for key in opt.schedules[g]}
+            kept |= {key: group[key] for key in ("schedules", *driven) if key in group}
         if isinstance(group["lr"], Tensor):
             # The same tensor with the saved value: a captured graph or a scheduler may hold it.
             group["lr"].fill_(float(saved["lr"]))
@@ -126,7 +155,9 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         group.update(fresh | kept)
         stored = schedules[g]
         if stored is not None:
-            opt.schedules[g] = stored
+            ours = {key: opt.schedules[g][key] for key in _OPTIONAL if key in opt.schedules[g] and key not in saved}
+            opt.schedules[g] = stored = ours | stored
+            group["schedules"] = {key: schedule.to_dict() for key, schedule in stored.items()}
     _load_counters(opt, saved_groups, loaded)
     opt.adopt_counts(known)
 
@@ -145,17 +176,37 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
                 f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
                 "state dict of another model"
             )
+    average = entry.get("ema")
+    if average is not None and (not isinstance(average, Tensor) or average.shape != p.shape):
+        shown = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: {where}: 'ema': expected a tensor of shape {tuple(p.shape)}, got {shown}"
+        )
     return entry
 
 
-def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
+def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
     stored = saved.get("schedules")
     if stored is None:
         return None
+    if "max_grad_norm" in stored and opt.max_grad_norm is None:
+        raise StateDictMismatch(
+            "AdamW: load_state_dict: its gradients are clipped under a Schedule of max_grad_norm, and this optimizer reads no "
+            "norm: pass max_grad_norm="
+        )
     try:
         return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+
+
+def _check_knots(opt: Checkpointed, stored: list[dict[str, Schedule] | None]) -> None:
+    """Refuses schedules whose tables do not fit the optimizer together."""
+    after = [ours if new is None else ours | new for ours, new in zip(opt.schedules, stored, strict=True)]
+    try:
+        KnotPlaces.check_room(schedule for group in after for schedule in group.values())
+    except InvalidArgument as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: {error}") from error
 
 
 def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
@@ -170,9 +221,18 @@ def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], 
             wanted = opt.state_dtype or p.dtype
             keys = [key for key in STATE_KEYS if key in entry]
             if not state or any(key not in state or state[key].dtype != wanted for key in keys):
+                average = (state or {}).get("ema")
                 state = opt.state[p] = new_state(p, wanted, "max_exp_avg_sq" in entry, opt.step_device)
+                if average is not None:
+                    state["ema"] = average
             for key in keys:
                 state[key].copy_(entry[key])
+            if "ema" in entry:
+                if "ema" not in state:
+                    state["ema"] = new_average(p)
+                state["ema"].copy_(entry["ema"])
+            else:
+                state.pop("ema", None)  # it would belong to another run; the next step begins a new one
             state["step"].fill_(float(entry["step"]))
             known[id(p)] = int(entry["step"])
             for key, value in entry.items():
@@ -194,12 +254,21 @@ def _load_counters(opt: Checkpointed, saved_groups: list[dict[str, Any]], loaded
     words[SKIPPED] = first.get("skipped_steps", 0)
     for g, saved in enumerate(saved_groups):
         for which, key in enumerate(SCHEDULED):
-            words[core.FIRST_ORIGIN + 2 * g + which] = saved.get(f"{key}_origin", 0)
+            words[origin_word(g, which)] = saved.get(f"{key}_origin", 0)
+    words[CLIPPED : LOSS_SPIKING + 1] = [int(first.get("observed", {}).get(key, 0)) for key in OBSERVED_COUNTS]
     opt.seed = int(first.get("seed", opt.seed))
     values = torch.from_numpy(words)
     tables.host_counters.copy_(values)
     if tables.counters is not tables.host_counters:
         tables.counters.copy_(values)
+    # What a checkpoint does not tell starts anew.
+    fresh = Tables(torch.device("cpu"), len(saved_groups))
+    for word, key in enumerate(OBSERVED_SCALARS, CLIP_RATE):
+        fresh.scalars[word] = float(first.get("observed", {}).get(key, fresh.scalars[word]))
+    for row, saved in zip(fresh.group_scalars, saved_groups, strict=True):
+        for word, key in enumerate(GROUP_RESULTS):
+            row[word] = float(saved.get("results", {}).get(key, row[word]))
+    tables.scalars.copy_(fresh.scalars)
 
 
 class Checkpointed(Observed):
@@ -229,7 +298,8 @@ class Checkpointed(Observed):
         """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
         self._plan = None
         self._counts = known
-        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
+        self.written = [{key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)]
+        self.tables.forget_schedules()
         self._write_schedules()
 
     @_outside_compiled_graphs
@@ -260,16 +330,26 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        options: tuple[str, ...] = (
+            "_max_grad_norm",
+            "skip_nonfinite",
+            "state_dtype",
+            "stochastic_rounding",
+            "seed",
+            "device",
+            "backend",
+        )
+        options += ("zero_grad_in_step", "diagnostics")
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
+        scalars = self._tables.scalars.tolist() if self._tables is not None else None
         counts = self.exact_counts()
         steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
-        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
+        return super().__getstate__() | copied | {"_counters": counters, "_scalars": scalars, "_steps": steps}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        counters, steps = state.pop("_counters"), state.pop("_steps")
+        counters, scalars, steps = state.pop("_counters"), state.pop("_scalars"), state.pop("_steps")
         self.schedules = state["schedules"]
         self._set_up()
         super().__setstate__(state)
@@ -279,3 +359,4 @@ class Checkpointed(Observed):
             values = torch.tensor(counters, dtype=torch.int64)
             self.tables.host_counters.copy_(values)
             self.tables.counters.copy_(values)
+            self.tables.scalars.copy_(torch.tensor(scalars, dtype=torch.float64))

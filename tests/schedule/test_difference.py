@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,5 +80,5 @@ def test_the_command_refuses(other, message, tmp_path, monkeypatch):
 def test_edges_are_a_table_for_the_docs():
     lines = CliRunner().invoke(schedule, ["edges"]).output.splitlines()
     assert "| torchtitan | cosine | 0.100 | 9 to 10 | 0.1003 | 0.1000 | 0.2053 |" in lines
-    with open(__file__.replace("tests/schedule/test_difference.py", "docs/schedule.md"), encoding="utf-8") as file:
-        assert set(lines) <= set(file.read().splitlines())
+    docs = Path(__file__).parents[2] / "docs" / "schedule.md"
+    assert set(lines) <= set(docs.read_text(encoding="utf-8").splitlines())

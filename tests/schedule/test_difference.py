@@ -58,6 +58,9 @@ def test_the_command_names_the_first_difference(tmp_path, monkeypatch):
     assert "3e-06" in result.output
     assert run(schedule, ["diff", OURS, f"{THEIRS} neox", "--at", "500", "--at", "5"]).exit_code == 0
     assert run(schedule, ["diff", OURS, f"{THEIRS} neox", "--at", "0"]).exit_code == 1
+    nudged = OURS.replace("3e-4", "3.0000000000000003e-4")
+    assert run(schedule, ["diff", OURS, nudged]).exit_code == 0
+    assert run(schedule, ["diff", OURS, nudged, "--rtol", "0"]).exit_code == 1
 
 
 @pytest.mark.parametrize(

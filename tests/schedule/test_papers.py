@@ -57,19 +57,19 @@ def test_ibrahim2024_cosine_and_the_other_budgets():
 
 @pytest.mark.parametrize("literal", [False, True])
 def test_singh2025_literal_and_by_length(literal):
-    nw, nc, nd, ta = 20, 300, 700, 300
+    nw, nc, na, ta = 20, 300, 700, 300
 
     def theirs(n):
         if n < nw:
             return P * n / nw
-        if n < nd:
+        if n < na:
             return C + (P - C) * down(min(1, (n - nw) / nc))
-        return max(M, C * (M / C) ** ((n - nd) / (ta + nd if literal else ta)))
+        return max(M, C * (M / C) ** ((n - na) / (ta + na if literal else ta)))
 
-    schedule = presets.singh2025(P, C, M, nw, nc, nd, ta, literal=literal)
-    compare(schedule, theirs, nd + ta)
-    assert schedule.length == (nd + ta + nd if literal else nd + ta)
-    assert (schedule(nd + ta) == M) is not literal
+    schedule = presets.singh2025(P, C, M, nw, nc, na, ta, literal=literal)
+    compare(schedule, theirs, na + ta)
+    assert schedule.length == (na + ta + na if literal else na + ta)
+    assert (schedule(na + ta) == M) is not literal
 
 
 @pytest.mark.parametrize("shape", ["harmonic", "linear"])

@@ -214,7 +214,9 @@ def show(source: str, at: tuple[int, ...], stop: int | None, as_json: bool, **op
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--at", type=Count(), multiple=True, help="Steps or tokens to compare instead; may be repeated.")
-@click.option("--rtol", type=float, default=0.0, help="Relative differences up to this do not count; default 0.")
+@click.option(
+    "--rtol", type=float, default=1e-12, help="Relative differences up to this do not count; default 1e-12, 0 compares bits."
+)
 def diff(a: str, b: str, at: tuple[int, ...], rtol: float) -> None:
     """Compare two schedules: where they first differ, with the values of both. Exit code 1 when they do.
 

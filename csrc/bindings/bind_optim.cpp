@@ -49,7 +49,8 @@ class AdamWPlan {
 
   // One update on the CPU. Returns the flags of refresh; nothing happened when one from kNoGradient on is set.
   int step_cpu(const py::object& gradients, int64_t t, int64_t counters, int64_t scalars, double max_grad_norm,
-               bool skip_nonfinite, int64_t tokens, bool stochastic_rounding, uint64_t seed, double loss_scale, int threads) {
+               bool skip_nonfinite, int64_t tokens, bool stochastic_rounding, uint64_t seed, bool count_skipped_tokens, double loss_scale,
+               int threads) {
     const int flags = gather_.refresh(gradients);
     if (flags >= kNoGradient) return flags;
     gather_.publish();
@@ -58,7 +59,8 @@ class AdamWPlan {
                                        gather_.configs.data(),
                                        gather_.rows,
                                        {at<int64_t>(counters), at<double>(scalars)},
-                                       {max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
+                                       {max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed,
+                                        count_skipped_tokens},
                                        loss_scale,
                                        threads};
     py::gil_scoped_release release;
@@ -77,6 +79,7 @@ void bind_optim(py::module_& m) {
   m.attr("SEGMENTS_PER_SCHEDULE") = optim::kSegmentsPerSchedule;
   m.attr("ENTRY_COLUMNS") = static_cast<int>(kEntryColumns);
   m.attr("GROUP_CONFIG_WORDS") = static_cast<int>(sizeof(optim::GroupConfig) / 8);
+  m.attr("START_WORDS") = static_cast<int>(optim::kStartWords);
   m.attr("FIRST_ORIGIN") = static_cast<int>(optim::kOrigins);
   m.attr("FIRST_LAST_LR") = static_cast<int>(optim::kLastLr);
   py::class_<AdamWPlan>(m, "AdamWPlan")
@@ -91,7 +94,7 @@ void bind_optim(py::module_& m) {
       .def("zero_grad", &AdamWPlan::zero_grad)
       .def("step_cpu", &AdamWPlan::step_cpu, py::arg("gradients"), py::arg("t"), py::arg("counters"), py::arg("scalars"),
            py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"),
-           py::arg("seed"), py::arg("loss_scale"), py::arg("threads"))
+           py::arg("seed"), py::arg("count_skipped_tokens"), py::arg("loss_scale"), py::arg("threads"))
       .def_property_readonly("hold", [](const AdamWPlan& p) { return p.gather_.hold; })
       .def_property_readonly("all_present", [](const AdamWPlan& p) { return p.gather_.all_present; })
       .def_property_readonly("n_chunks", [](const AdamWPlan& p) { return p.cpu_.plan().chunks.size(); })

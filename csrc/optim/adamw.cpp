@@ -60,7 +60,7 @@ bool AdamWCpu::step(const CpuStepInput& input) {
 
   int64_t* counters = input.control.counters;
   if (skip_) {
-    ++counters[kSkipped];
+    count_skip(counters, o, o.tokens);
   } else {
     count_update(counters, o.advance, o.tokens);
   }
@@ -135,6 +135,8 @@ void AdamWCpu::finish_norm() {
 void AdamWCpu::prepare_update() {
   int32_t known_group = -1;
   int64_t known_t = -1;
+  MomentStart known_start{};
+  const MomentStart* starts = starts_behind(in_->t, static_cast<int64_t>(plan_.tensors.size()));
   Hyper hyper{};
   BiasCorrection correction{};
   for (int64_t g = 0; g < plan_.n_groups; ++g)
@@ -150,9 +152,11 @@ void AdamWCpu::prepare_update() {
       known_group = e.group;
       known_t = -1;
     }
-    if (t != known_t) {
-      correction = bias_correction(hyper.beta1, hyper.beta2, t);
+    const MomentStart start = start_of(starts[i], t);
+    if (t != known_t || !(start == known_start)) {
+      correction = bias_correction(hyper.beta1, hyper.beta2, t, start);
       known_t = t;
+      known_start = start;
     }
     scalars_[i] = fold(hyper, correction, grad_factor_);
   }

@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ St
   const bool skip = overflowed || norm.skip;
   if (threadIdx.x == 0) {
     *a.skip = skip;
-    if (skip) ++a.control.counters[kSkipped];
+    if (skip) count_skip(a.control.counters, a.options, device::tokens_now(a));
     if (!overflowed) {
       a.control.scalars[kNorm] = norm.norm;
       a.control.scalars[kClipCoef] = norm.coefficient;
@@ -99,7 +99,7 @@ __device__ __noinline__ void fold_tensor(const StepArguments& a, int32_t tensor,
   const TensorEntry& e = a.entries[tensor];
   const Hyper h = hyper_now(a.configs[e.group], a.rows, a.control.counters, e.group);
   const int64_t t = next_t(a.t[tensor], *e.step);
-  out.folded = fold(h, device::correction_of(out.known, h, e.group, t), device::unscale_factor(a));
+  out.folded = fold(h, device::correction_of(a, out.known, h, tensor, t), device::unscale_factor(a));
   out.t = static_cast<uint32_t>(t);
 }
 
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_ker
   if (!skip) {
     device::advance_tables<false>(a, 1.0);
   } else if (threadIdx.x == 0) {
-    ++a.control.counters[kSkipped];
+    count_skip(a.control.counters, a.options, device::tokens_now(a));
   }
 }
 

@@ -16,7 +16,7 @@ namespace rewarm::optim {
 // What one call of step works on.
 struct CpuStepInput {
   const int64_t* gradients;       // [n_tensors] addresses, 0 = no gradient
-  int64_t* t;                     // [n_tensors] updates applied to each parameter
+  int64_t* t;                     // [n_tensors] updates applied to each parameter; MomentStart [n_tensors] behind them
   const GroupConfig* groups;      // [n_groups]
   const schedule::Segment* rows;  // [n_groups][kScheduledValues][kSegmentsPerSchedule], null without schedules
   Control control;

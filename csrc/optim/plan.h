@@ -67,7 +67,12 @@ struct StepOptions {
   int64_t tokens;        // tokens consumed by this update
   bool stochastic_rounding;
   uint64_t seed;
+  bool count_skipped_tokens;  // a skipped update consumed its tokens too
 };
+
+// One table a plan: t [n], then where the moments of every parameter began [n].
+constexpr int64_t kStartWords = sizeof(MomentStart) / 8;
+REWARM_HD const MomentStart* starts_behind(const int64_t* t, int64_t n) { return reinterpret_cast<const MomentStart*>(t + n); }
 
 REWARM_HD double scheduled(const GroupConfig& g, const schedule::Segment* rows, const int64_t* counters, int64_t group,
                            ScheduledValue which) {

@@ -9,6 +9,7 @@ CHUNK_ELEMENTS: int
 SEGMENTS_PER_SCHEDULE: int
 ENTRY_COLUMNS: int
 GROUP_CONFIG_WORDS: int
+START_WORDS: int
 FIRST_ORIGIN: int
 FIRST_LAST_LR: int
 
@@ -74,6 +75,7 @@ class AdamWPlan:
         tokens: int,
         stochastic_rounding: bool,
         seed: int,
+        count_skipped_tokens: bool,
         loss_scale: float,
         threads: int,
     ) -> int: ...

@@ -35,6 +35,7 @@ class AdamWCudaPlan:
         skip_nonfinite: bool,
         stochastic_rounding: bool,
         seed: int,
+        count_skipped_tokens: bool,
     ) -> None: ...
     @property
     def image(self) -> NDArray[np.int64]:

@@ -13,8 +13,8 @@ from rewarm import _dispatch
 from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
 from rewarm.optim.capture import refuse_while_capturing
-from rewarm.optim.checkpoint import Checkpointed
 from rewarm.optim.plan import Flag, Plan
+from rewarm.optim.verbs import Verbs
 from rewarm.schedule import Schedule
 
 _profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
@@ -23,7 +23,7 @@ _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
 
 
-class AdamW(Checkpointed):
+class AdamW(Verbs):
     r"""torch.optim.AdamW, LambdaLR, clip_grad_norm_ and zero_grad in one step; exact, and closer to float64 than torch's own.
 
     .. math::
@@ -58,6 +58,8 @@ class AdamW(Checkpointed):
         state_dtype: dtype of the moments; None means each parameter's own.
         stochastic_rounding: Round bfloat16 parameters stochastically (cpu, cuda, reference). Off by default.
         seed: Key of the stochastic rounding.
+        count_skipped_tokens: Whether the ``tokens`` of a skipped update count. False: a schedule in tokens waits, as one in
+            steps does. True: it counts what was read.
 
     Raises:
         InvalidArgument: A value out of range, by name.
@@ -88,6 +90,7 @@ class AdamW(Checkpointed):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         seed: int = 0,
+        count_skipped_tokens: bool = False,
     ) -> None:
         if differentiable:
             raise InvalidArgument("AdamW: differentiable=True is not supported: the step is not recorded by autograd")
@@ -102,6 +105,7 @@ class AdamW(Checkpointed):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.seed = int(seed)
+        self.count_skipped_tokens = bool(count_skipped_tokens)
         self.schedules = []
         self._named_backend = backend
         self._set_up()
@@ -133,6 +137,8 @@ class AdamW(Checkpointed):
         self._plan = None
         self._tables = None
         self._counts = {}
+        self.starts = {}
+        self.log = []
         self.written = [{} for _ in self.schedules]
         self.warned_about_dtypes = False
         self._step_supports_amp_scaling = True
@@ -301,7 +307,7 @@ class AdamW(Checkpointed):
         self._keep_counts()
         _ = self.tables
         self._plan = None
-        self._plan = Plan(self, self._counts)
+        self._plan = Plan(self, self._counts, self.starts)
         return self._plan
 
     def _keep_counts(self) -> None:
@@ -309,6 +315,7 @@ class AdamW(Checkpointed):
         if plan is None:
             return
         self._counts = plan.counts()
+        self.starts = self.exact_starts()
         for g, keys in enumerate(self.schedules[: plan.n_groups]):
             for which, key in enumerate(SCHEDULED):
                 if key in keys:
@@ -323,39 +330,6 @@ class AdamW(Checkpointed):
             plan.native.zero_grad()
             return
         super().zero_grad(set_to_none)
-
-    # ---- re-warming --------------------------------------------------------------------------------------------------
-
-    def rewarm(self, schedule: Schedule) -> None:
-        """Replaces the learning-rate schedule of all groups; moments and counters stay, the next applied lr is schedule(0).
-
-        The device tables are changed in place, without a sync.
-
-        Args:
-            schedule: The new schedule; it counts from now.
-
-        Raises:
-            InvalidArgument: `schedule` is not a Schedule.
-        """
-        if not isinstance(schedule, Schedule):
-            raise InvalidArgument(f"AdamW: rewarm: expected a rewarm.schedule.Schedule, got {type(schedule).__name__}")
-        refuse_while_capturing(self.device, "rewarm", "call it between replays, the graph follows")
-        if self._plan is not None:
-            self._plan.order_after_last_step()
-        tables = self.tables
-        for g, group in enumerate(self.param_groups):
-            self.schedules[g]["lr"] = schedule
-            group["lr"] = schedule(0)
-            group.setdefault("schedules", {})["lr"] = schedule.to_dict()
-            self.written[g]["lr"] = group["lr"]
-            tables.set_schedule(g, 0, schedule)
-            tables.set_origin(g, 0, schedule.units == "tokens")
-        plan = self._plan
-        if plan is not None:
-            plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
-            for g, group in enumerate(self.param_groups):
-                plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
-            plan.groups_changed()
 
 
 # The path of a step that has hooks or is profiled, made once.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper
+from rewarm.optim.plan import Flag, Plan, Stepper
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -19,7 +19,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     tables = opt.tables
     t, counters, scalars = plan.t.data_ptr(), tables.counters.data_ptr(), tables.scalars.data_ptr()
     max_grad_norm, skip_nonfinite = opt.max_grad_norm or 0.0, opt.skip_nonfinite
-    stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
+    stochastic_rounding, seed, count_skipped = opt.stochastic_rounding, opt.seed, opt.count_skipped_tokens
     threads, mark_written = torch.get_num_threads, plan.mark_written
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
@@ -27,7 +27,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         if grad_scale is not None:
             loss_scale = float(grad_scale)
         if found_inf is not None and float(found_inf) != 0.0:
-            tables.counters[SKIPPED] += 1
+            tables.count_skip(tokens if count_skipped else 0)
             return 0
         flags: int = native_step(
             gradients,
@@ -39,6 +39,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             tokens,
             stochastic_rounding,
             seed,
+            count_skipped,
             loss_scale,
             threads(),
         )

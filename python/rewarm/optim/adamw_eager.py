@@ -18,7 +18,6 @@ from rewarm.optim.arguments import SCHEDULED
 from rewarm.optim.plan import (
     CLIP_COEF,
     NORM,
-    SKIPPED,
     STATE_KEYS,
     TOKENS,
     UPDATES,
@@ -50,7 +49,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         if found_inf is not None and float(found_inf) != 0.0:
-            counters[SKIPPED] += 1
+            opt.tables.count_skip(tokens if opt.count_skipped_tokens else 0)
             return 0
         flags: int = plan.native.refresh(gradients)
         if flags >= Flag.NO_GRADIENT:
@@ -65,7 +64,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             skip = opt.skip_nonfinite and not math.isfinite(norm)
             scalars[NORM], scalars[CLIP_COEF] = norm, 0.0 if skip else coefficient
             if skip:
-                counters[SKIPPED] += 1
+                opt.tables.count_skip(tokens if opt.count_skipped_tokens else 0)
                 return flags
             factor *= coefficient
         rates = [scheduled(g, "lr") * group.get("lr_scale", 1.0) for g, group in enumerate(opt.param_groups)]
@@ -108,6 +107,7 @@ def _step_one(
         decoupled_weight_decay=group["decoupled_weight_decay"],
         maximize=group["maximize"],
         grad_factor=factor,
+        **plan.start_of(entry, t)._asdict(),
     )
     with torch.no_grad():
         for key, moment in zip(STATE_KEYS, moments, strict=True):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rewarm.optim.adamw_math_triton import element, folded, lr_now, next_t, stored
+from rewarm.optim.adamw_math_triton import element, folded, lr_now, next_t, start_of, stored
 
 # Words of an entry, of the counters and of the scalars: as in csrc/optim/plan.h and csrc/bindings/bind_optim.cpp.
 _ENTRY_WORDS = tl.constexpr(10)
@@ -204,6 +204,8 @@ def update_kernel(
     counters_ptr,  # [4 + 2 n_groups] int64: updates, tokens, skipped, spare, origins
     scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
     t_ptr,  # [n_tensors] int64: updates of every parameter
+    starts_i64,  # [n_tensors, 4]: MomentStart, seen as int64
+    starts_f64,  # the same memory, seen as float64
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
     found_inf_ptr,  # [1] float32
@@ -215,6 +217,7 @@ def update_kernel(
     n_groups,
     COMBINATIONS: tl.constexpr,  # bit 3 d + s is set when some parameter has dtype d and moments of dtype s
     WITH_NORM: tl.constexpr,
+    COUNT_SKIPPED: tl.constexpr,
     BLOCK: tl.constexpr,
     TABLE_BLOCK: tl.constexpr,
     BY_BITS: tl.constexpr,
@@ -244,7 +247,8 @@ def update_kernel(
                 step = tl.load(tl.load(entry + _STEP).to(tl.pointer_type(tl.float32)))
                 t = next_t(tl.load(t_ptr + tensor), step)
                 group = tl.load(entry + _GROUP)
-                scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, t, factor)
+                start = start_of(starts_i64, starts_f64, tensor, t)
+                scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, start, factor)
                 combination = 3 * tl.load(entry + _DTYPE) + tl.load(entry + _STATE_DTYPE)
                 if COMBINATIONS & 1:
                     if combination == 0:
@@ -259,10 +263,12 @@ def update_kernel(
                     if combination == 6:
                         update_chunk(p, g, m, v, begin, count, scalars, tl.float16, tl.float32, BLOCK, BY_BITS)
     if is_last(control_ptr + _UPDATES_DONE):
+        consumed = tl.load(tokens_ptr) + tokens
         if skip:
             tl.store(counters_ptr + _SKIPPED, tl.load(counters_ptr + _SKIPPED) + 1)
+            if COUNT_SKIPPED:
+                tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
         else:
             tl.store(counters_ptr + _UPDATES, tl.load(counters_ptr + _UPDATES) + advance)
-            consumed = tl.load(tokens_ptr) + tokens
             tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
             advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)

@@ -96,10 +96,13 @@ class TritonStepper:
             "rows_f64": tables.rows.view(torch.float64),
             "counters_ptr": tables.counters,
             "t_ptr": plan.t,
+            "starts_i64": plan.starts,
+            "starts_f64": plan.starts.view(torch.float64),
             "n_tensors": n_tensors,
             "n_groups": plan.n_groups,
             "COMBINATIONS": _bits(3 * dtypes + state_dtypes),
             "WITH_NORM": self._norm is not None,
+            "COUNT_SKIPPED": opt.count_skipped_tokens,
             "BY_BITS": INTERPRETED,
         }
         self._no_scale = torch.ones(1, dtype=torch.float32, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from rewarm._native import core
 from rewarm.errors import RewarmError, StateDictMismatch
 from rewarm.optim.arguments import SCHEDULED, each_param, param_name
 from rewarm.optim.live import Observed
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state
+from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, MomentStart, Plan, new_state
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
 COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
+#: Likewise, as JSON: where moments began that a re-warming reset, and in the first group what was done to the run.
+JSON_KEYS = ("moment_starts", "history")
 _EXACT_IN_FLOAT32 = 2**24
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
@@ -33,7 +36,7 @@ class StateDtypeWarning(UserWarning):
 @contextmanager
 def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
-    counts = opt.exact_counts()
+    counts, starts = opt.exact_counts(), opt.exact_starts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
     try:
         for g, group in enumerate(opt.param_groups):
@@ -48,11 +51,16 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
+            exported["moment_starts"] = json.dumps(
+                [[i, *starts[id(p)]] for i, p in enumerate(group["params"]) if id(p) in starts]
+            )
+            if g == 0:
+                exported["history"] = json.dumps(opt.history)
             group.update(exported)
         yield
     finally:
         for group in opt.param_groups:
-            for key in COUNTER_KEYS:
+            for key in (*COUNTER_KEYS, *JSON_KEYS):
                 group.pop(key, None)
 
 
@@ -103,6 +111,8 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
     schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
+    starts = [_checked_starts(g, saved) for g, saved in enumerate(saved_groups)]
+    history = _checked_history(saved_groups[0])
 
     # Then change, without another way to fail.
     known = _load_state(opt, loaded, foreign)
@@ -122,12 +132,16 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             kept["lr"] = group["lr"]
         elif isinstance(saved.get("lr"), Tensor):
             kept["lr"] = float(saved["lr"])
-        fresh = {k: deepcopy(v) for k, v in saved.items() if k not in COUNTER_KEYS and k != "params"}
+        fresh = {k: deepcopy(v) for k, v in saved.items() if k not in (*COUNTER_KEYS, *JSON_KEYS) and k != "params"}
         group.update(fresh | kept)
         stored = schedules[g]
         if stored is not None:
             opt.schedules[g] = stored
     _load_counters(opt, saved_groups, loaded)
+    opt.starts = {
+        id(group["params"][i]): start for group, of_group in zip(groups, starts, strict=True) for i, start in of_group.items()
+    }
+    opt.log = history
     opt.adopt_counts(known)
 
 
@@ -156,6 +170,30 @@ def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | N
         return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+
+
+def _checked_starts(g: int, saved: dict[str, Any]) -> dict[int, MomentStart]:
+    try:
+        rows = json.loads(saved.get("moment_starts", "[]"))
+        starts = {
+            int(i): MomentStart(int(since), float(missing_m), float(missing_v), bool(flag))
+            for i, since, missing_m, missing_v, flag in rows
+        }
+        if any(not 0 <= i < len(saved["params"]) for i in starts):
+            raise ValueError(f"expected indices below {len(saved['params'])}")
+    except (ValueError, TypeError) as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: 'moment_starts' cannot be read: {error}") from error
+    return starts
+
+
+def _checked_history(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        return [
+            {"verb": str(e["verb"]), "arguments": dict(e["arguments"]), "at": [int(e["updates"]), int(e["tokens"])]}
+            for e in json.loads(saved.get("history", "[]"))
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: its history cannot be read: {error!r}") from error
 
 
 def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
@@ -211,6 +249,10 @@ class Checkpointed(Observed):
     written: list[dict[str, object]]
     _plan: Plan | None
     _counts: dict[int, int]
+    #: Where moments began, by id of the parameter, as the plan found them; without a plan, as they are.
+    starts: dict[int, MomentStart]
+    #: Acts, with the counters of each as ints or as a tensor that was not read yet.
+    log: list[dict[str, Any]]
 
     def _set_up(self) -> None:
         """What is neither argument nor state: made anew in a copy."""
@@ -224,6 +266,28 @@ class Checkpointed(Observed):
     def exact_counts(self) -> dict[int, int]:
         """Updates applied to each parameter, by id."""
         return self._plan.counts() if self._plan is not None else self._counts
+
+    def exact_starts(self) -> dict[int, MomentStart]:
+        """Where moments began, by id of the parameter, for those that have another start than Adam's own."""
+        plan = self._plan
+        if plan is None:
+            return self.starts
+        planned = {id(p) for p in plan.stepped}
+        return {key: start for key, start in self.starts.items() if key not in planned} | plan.known_starts()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was done to this run, oldest first: dicts of verb, arguments, updates and tokens; saved in the state dict.
+
+        Acts done under CUDA since the last look are read from the device, which is a sync.
+        """
+        for act in self.log:
+            if isinstance(act["at"], Tensor):
+                act["at"] = act["at"].tolist()
+        return [
+            {"verb": act["verb"], "arguments": deepcopy(act["arguments"]), "updates": act["at"][0], "tokens": act["at"][1]}
+            for act in self.log
+        ]
 
     def adopt_counts(self, known: dict[int, int]) -> None:
         """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
@@ -260,20 +324,28 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        options = ["max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend"]
+        options.append("count_skipped_tokens")
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
         counts = self.exact_counts()
         steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
-        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
+        known = self.exact_starts()
+        starts = [known.get(id(p)) for _, _, p in each_param(self.param_groups)]
+        return (
+            super().__getstate__() | copied | {"_counters": counters, "_steps": steps, "_starts": starts, "_log": self.history}
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         counters, steps = state.pop("_counters"), state.pop("_steps")
+        starts, log = state.pop("_starts"), state.pop("_log")
         self.schedules = state["schedules"]
         self._set_up()
         super().__setstate__(state)
         params = [p for _, _, p in each_param(self.param_groups)]
+        self.starts = {id(p): start for p, start in zip(params, starts, strict=True) if start is not None}
+        self.log = [{"verb": a["verb"], "arguments": a["arguments"], "at": [a["updates"], a["tokens"]]} for a in log]
         self.adopt_counts({id(p): n for p, n in zip(params, steps, strict=True)})
         if counters is not None:
             values = torch.tensor(counters, dtype=torch.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,15 @@ class Flag(IntFlag):
     GRADIENT_MISMATCH = 64
 
 
+class MomentStart(NamedTuple):
+    """Where the moments of one parameter began: csrc/optim/adamw.h. The default is Adam from its start."""
+
+    since: int = 0
+    missing_m: float = 1.0
+    missing_v: float = 1.0
+    v_from_gradient: bool = False
+
+
 class Tables:
     """Counters, results and schedule rows of one optimizer, on its device, with the host's copy beside them.
 
@@ -75,6 +84,11 @@ class Tables:
             ours[: self.n_groups] = theirs
         return new
 
+    def count_skip(self, tokens: int) -> None:
+        """Counts an update that GradScaler forbade, on a CPU."""
+        self.counters[SKIPPED] += 1
+        self.counters[TOKENS] += tokens
+
     def set_schedule(self, group: int, which: int, schedule: Schedule) -> None:
         """Writes the rows of one schedule in place, on host and device."""
         packed = torch.from_numpy(schedule.pack().view(np.int64).reshape(-1, 8).copy())
@@ -83,9 +97,20 @@ class Tables:
             # From pinned memory the copy is asynchronous; torch keeps the memory until it is over.
             self.rows[group, which, : len(packed)].copy_(packed.pin_memory(), non_blocking=True)
 
+    @staticmethod
+    def origin_word(group: int, which: int) -> int:
+        """Where the origin of one schedule stands among the counters."""
+        return int(core.FIRST_ORIGIN) + len(SCHEDULED) * group + which
+
+    def put_origin(self, group: int, which: int, origin: int) -> None:
+        """Lets the schedule start at a count that is known."""
+        word = self.origin_word(group, which)
+        self.counters[word] = origin
+        self.host_counters[word] = origin
+
     def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
         """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
-        word = core.FIRST_ORIGIN + 2 * group + which
+        word = self.origin_word(group, which)
         counter = TOKENS if in_tokens else UPDATES
         self.counters[word] = self.counters[counter]
         if self.host_counters is not self.counters:
@@ -119,13 +144,14 @@ class Plan:
     Args:
         opt: The optimizer; state is created for parameters that have a gradient and none yet.
         known_t: Updates applied to parameters, by id, where the exact count is known from an earlier plan or checkpoint.
+        starts: Where moments began, by id of the parameter; the others have Adam's own start.
 
     Raises:
         UnsupportedTensor: A parameter that cannot be planned, by name.
         PlanChanged: State that no longer fits its parameter, by name.
     """
 
-    def __init__(self, opt: AdamW, known_t: dict[int, int]) -> None:
+    def __init__(self, opt: AdamW, known_t: dict[int, int], starts: dict[int, MomentStart]) -> None:
         groups = opt.param_groups
         params: list[Tensor] = []
         states: list[dict[str, Any] | None] = []
@@ -177,7 +203,20 @@ class Plan:
         self.planned: list[int] = [e[0] for e in entries]
         self.stepped: list[Tensor] = [params[k] for k in self.planned]
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
-        self.t = torch.tensor(t, dtype=torch.int64, device=opt.device)
+        n = len(entries)
+        table = np.empty(n * (1 + core.START_WORDS), dtype=np.int64)
+        table[:n] = t
+        words = table[n:].reshape(n, core.START_WORDS)
+        words[:, [0, 3]] = 0
+        words.view(np.float64)[:, 1:3] = 1.0
+        for row, p in enumerate(self.stepped):
+            if (start := starts.get(id(p))) is not None:
+                words[row, [0, 3]] = start.since, start.v_from_gradient
+                words.view(np.float64)[row, 1:3] = start.missing_m, start.missing_v
+        #: int64: t of every planned parameter, then the words of its MomentStart; csrc/optim/plan.h.
+        self.counts_table = torch.from_numpy(table).to(opt.device)
+        self.t = self.counts_table[:n]
+        self.starts = self.counts_table[n:].view(n, core.START_WORDS)
         self.state = opt.state
         self.n_state = len(opt.state)
         self.n_groups = len(groups)
@@ -250,6 +289,22 @@ class Plan:
         else:
             present = self.native.gradients != 0
             increment_version([p for p, there in zip(self.stepped, present, strict=True) if there])
+
+    def start_of(self, entry: int, t: int) -> MomentStart:
+        """``start_of`` of csrc/optim/adamw.h."""
+        since, _, _, flag = self.starts[entry].tolist()
+        _, missing_m, missing_v, _ = self.starts[entry].view(torch.float64).tolist()
+        return MomentStart(since, missing_m, missing_v, bool(flag)) if t > since else MomentStart()
+
+    def known_starts(self) -> dict[int, MomentStart]:
+        """Where the moments of planned parameters began, by id, for those that have another start than Adam's own."""
+        words = self.starts.cpu().numpy()
+        numbers = words.view(np.float64)
+        other = (words[:, 0] != 0) | (words[:, 3] != 0) | (numbers[:, 1] != 1.0) | (numbers[:, 2] != 1.0)
+        return {
+            id(self.stepped[k]): MomentStart(int(words[k, 0]), float(numbers[k, 1]), float(numbers[k, 2]), bool(words[k, 3]))
+            for k in np.flatnonzero(other)
+        }
 
     def counts(self) -> dict[int, int]:
         """Updates applied to every planned parameter, by id of the parameter."""

@@ -189,6 +189,17 @@ def test_anneal_turns_a_plain_rate_into_a_schedule():
     assert [r[1] for r in run(params, opt, 3)] == [3e-3, 1.5e-3, 0.0]
 
 
+def test_loading_takes_back_a_schedule_that_a_verb_gave_to_a_plain_rate():
+    params, opt = make(lr=3e-3)
+    run(params, opt, 4)
+    before = through_a_file(opt.state_dict())
+    opt.anneal(length=2, groups=0)
+    run(params, opt, 1)
+    opt.load_state_dict(before)
+    assert "lr" not in opt.schedules[0]
+    assert run(params, opt, 3) == [[3e-3, 3e-3]] * 3
+
+
 def test_set_schedule_from_the_start_of_the_run_or_from_now():
     params, opt = make()
     run(params, opt, 6)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
+COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "world_size", "lr_origin", "weight_decay_origin", "exact_steps")
 #: Likewise, as JSON: where moments began that a re-warming reset, and in the first group what was done to the run.
 JSON_KEYS = ("moment_starts", "history")
 _EXACT_IN_FLOAT32 = 2**24
@@ -31,6 +31,12 @@ _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
 class StateDtypeWarning(UserWarning):
     """torch casts moments to the parameter's dtype when it loads this state dict; rewarm does not."""
+
+
+def world_size() -> int:
+    """Processes of this run, 1 where torch.distributed is not in use."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 @contextmanager
@@ -45,6 +51,7 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
                 "tokens": counters[TOKENS] if counters else 0,
                 "skipped_steps": counters[SKIPPED] if counters else 0,
                 "seed": opt.seed,
+                "world_size": world_size(),
             }
             for which, key in enumerate(SCHEDULED):
                 exported[f"{key}_origin"] = counters[core.FIRST_ORIGIN + 2 * g + which] if counters else 0
@@ -81,8 +88,19 @@ def warn_about_dtypes(opt: Checkpointed) -> None:
             return
 
 
-def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
-    """Reads a state dict of rewarm or of torch.optim.AdamW into `opt`; nothing changes unless all of it fits.
+class Readable(NamedTuple):
+    """A state dict that fits an optimizer."""
+
+    groups: list[dict[str, Any]]
+    loaded: list[tuple[Tensor, dict[str, Any]]]
+    foreign: dict[Any, Any]
+    schedules: list[dict[str, Schedule] | None]
+    starts: list[dict[int, MomentStart]]
+    history: list[dict[str, Any]]
+
+
+def readable(opt: Checkpointed, state_dict: dict[str, Any]) -> Readable:
+    """Checks a state dict of rewarm or of torch.optim.AdamW against `opt` and changes nothing.
 
     Raises:
         StateDictMismatch: Another number of groups or parameters, a missing or misshapen moment, an unreadable schedule.
@@ -102,7 +120,6 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
                 f"AdamW: load_state_dict: group {g}: expected {len(group['params'])} parameters, got {len(saved['params'])}"
             )
 
-    # Check everything first.
     loaded: list[tuple[Tensor, dict[str, Any]]] = []
     foreign = dict(saved_state)
     for g, i, p in each_param(groups):
@@ -113,6 +130,16 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
     schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
     starts = [_checked_starts(g, saved) for g, saved in enumerate(saved_groups)]
     history = _checked_history(saved_groups[0])
+    return Readable(saved_groups, loaded, foreign, schedules, starts, history)
+
+
+def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
+    """Reads a state dict into `opt`; nothing changes unless all of it fits."""
+    saved_groups, loaded, foreign, schedules, starts, history = readable(opt, state_dict)
+    groups = opt.param_groups
+    survives = opt.plan_survives({id(p): entry for p, entry in loaded}, saved_groups)
+    if not survives:
+        opt._refuse_under_capture("loading a state dict that needs another plan")
 
     # Then change, without another way to fail.
     known = _load_state(opt, loaded, foreign)
@@ -123,9 +150,15 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         kept: dict[str, Any] = {"params": group["params"]}
         if "param_names" in group and "param_names" not in saved:
             kept["param_names"] = group["param_names"]
-        # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
+        # A checkpoint without schedules leaves those we were made with, and the values that they drive. One that we wrote
+        # takes back those that a verb gave to a plain value since.
         if "schedules" not in saved and opt.schedules[g]:
-            kept |= {key: group[key] for key in ("schedules", *opt.schedules[g])}
+            stays = {key: s for key, s in opt.schedules[g].items() if "updates" not in saved or not opt.given_by_verb(g, key)}
+            opt.schedules[g] = stays
+            group["schedules"] = {key: s.to_dict() for key, s in stays.items()}
+            kept |= {key: group[key] for key in ("schedules", *stays)}
+            if not stays:
+                del group["schedules"], kept["schedules"]
         if isinstance(group["lr"], Tensor):
             # The same tensor with the saved value: a captured graph or a scheduler may hold it.
             group["lr"].fill_(float(saved["lr"]))
@@ -142,7 +175,7 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         id(group["params"][i]): start for group, of_group in zip(groups, starts, strict=True) for i, start in of_group.items()
     }
     opt.log = history
-    opt.adopt_counts(known)
+    opt.adopt_counts(known, keep_plan=survives)
 
 
 def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) -> dict[str, Any]:
@@ -267,6 +300,12 @@ class Checkpointed(Observed):
         """Updates applied to each parameter, by id."""
         return self._plan.counts() if self._plan is not None else self._counts
 
+    def given_by_verb(self, group: int, key: str) -> bool:
+        """Whether some act of the history set this schedule."""
+        return any(
+            str(group) in act["arguments"].get("schedules", {}) and act["arguments"].get("key", "lr") == key for act in self.log
+        )
+
     def exact_starts(self) -> dict[int, MomentStart]:
         """Where moments began, by id of the parameter, for those that have another start than Adam's own."""
         plan = self._plan
@@ -289,12 +328,51 @@ class Checkpointed(Observed):
             for act in self.log
         ]
 
-    def adopt_counts(self, known: dict[int, int]) -> None:
-        """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
+    def plan_survives(self, loaded: dict[int, dict[str, Any]], saved_groups: list[dict[str, Any]]) -> bool:
+        """Whether a state dict can be loaded under the present plan, so that a captured graph goes on with its addresses.
+
+        It must bring a state for exactly the planned parameters, and what the plan or a graph holds by value must be the same.
+        """
+        plan = self._plan
+        if plan is None or plan.n_groups != len(self.param_groups) or plan.n_state != len(self.state):
+            return False
+        if loaded.keys() != {id(p) for p in plan.stepped} or saved_groups[0].get("seed", self.seed) != self.seed:
+            return False
+        for p in plan.stepped:
+            moments = [key for key in STATE_KEYS if key in self.state[p]]
+            if [key for key in STATE_KEYS if key in loaded[id(p)]] != moments:
+                return False
+            if any(self.state[p][key].dtype != (self.state_dtype or p.dtype) for key in moments):
+                return False
+        for g, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
+            for key in ("lr", "weight_decay", "betas", "eps", "maximize", "decoupled_weight_decay", "lr_scale", "amsgrad"):
+                scheduled = key in self.schedules[g] and key in saved.get("schedules", {key: None})
+                plain = not isinstance(group.get(key), Tensor)
+                if key in saved and not scheduled and plain and saved[key] != group.get(key):
+                    return False
+            if saved.get("schedules", self.schedules[g]).keys() != self.schedules[g].keys():
+                return False
+            if "schedules" not in saved and any(self.given_by_verb(g, key) for key in self.schedules[g]):
+                return False
+        return True
+
+    def adopt_counts(self, known: dict[int, int], *, keep_plan: bool = False) -> None:
+        """Takes over counts from a checkpoint, into the tables of the plan where it was found to survive, else for the next."""
+        plan = self._plan if keep_plan else None
         self._plan = None
         self._counts = known
         self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
         self._write_schedules()
+        if plan is None:
+            return
+        plan.order_after_last_step()
+        plan.write_counts(known, self.starts)
+        plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
+        for g, schedules in enumerate(self.schedules):
+            for which, key in enumerate(SCHEDULED):
+                plan.set_schedule(g, which, schedules.get(key), self.param_groups[g][key], self.written[g].get(key))
+        plan.groups_changed()
+        self._plan = plan
 
     @_outside_compiled_graphs
     def state_dict(self) -> dict[str, Any]:
@@ -313,7 +391,6 @@ class Checkpointed(Observed):
         Raises:
             StateDictMismatch: A state dict of another model, or with an unreadable schedule; nothing was changed.
         """
-        self._refuse_under_capture("load_state_dict")
         state_dict = state_dict.copy()
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             replaced = pre_hook(self, state_dict)

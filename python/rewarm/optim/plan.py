@@ -204,17 +204,8 @@ class Plan:
         self.stepped: list[Tensor] = [params[k] for k in self.planned]
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
         n = len(entries)
-        table = np.empty(n * (1 + core.START_WORDS), dtype=np.int64)
-        table[:n] = t
-        words = table[n:].reshape(n, core.START_WORDS)
-        words[:, [0, 3]] = 0
-        words.view(np.float64)[:, 1:3] = 1.0
-        for row, p in enumerate(self.stepped):
-            if (start := starts.get(id(p))) is not None:
-                words[row, [0, 3]] = start.since, start.v_from_gradient
-                words.view(np.float64)[row, 1:3] = start.missing_m, start.missing_v
         #: int64: t of every planned parameter, then the words of its MomentStart; csrc/optim/plan.h.
-        self.counts_table = torch.from_numpy(table).to(opt.device)
+        self.counts_table = torch.from_numpy(self._counts_words(t, starts)).to(opt.device)
         self.t = self.counts_table[:n]
         self.starts = self.counts_table[n:].view(n, core.START_WORDS)
         self.state = opt.state
@@ -289,6 +280,24 @@ class Plan:
         else:
             present = self.native.gradients != 0
             increment_version([p for p, there in zip(self.stepped, present, strict=True) if there])
+
+    def _counts_words(self, t: list[int], starts: dict[int, MomentStart]) -> np.ndarray:
+        n = len(self.stepped)
+        table = np.empty(n * (1 + core.START_WORDS), dtype=np.int64)
+        table[:n] = t
+        words = table[n:].reshape(n, core.START_WORDS)
+        words[:, [0, 3]] = 0
+        words.view(np.float64)[:, 1:3] = 1.0
+        for row, p in enumerate(self.stepped):
+            if (start := starts.get(id(p))) is not None:
+                words[row, [0, 3]] = start.since, start.v_from_gradient
+                words.view(np.float64)[row, 1:3] = start.missing_m, start.missing_v
+        return table
+
+    def write_counts(self, t: dict[int, int], starts: dict[int, MomentStart]) -> None:
+        """Puts t and starts from a checkpoint in place of those that stood here."""
+        words = self._counts_words([t[id(p)] for p in self.stepped], starts)
+        self.counts_table.copy_(torch.from_numpy(words))
 
     def start_of(self, entry: int, t: int) -> MomentStart:
         """``start_of`` of csrc/optim/adamw.h."""

@@ -34,29 +34,27 @@ AdamWCpu::AdamWCpu(Plan plan)
 
 bool AdamWCpu::step(const CpuStepInput& input) {
   in_ = &input;
+  gradients_ = input.gradients;
   const StepOptions& o = input.options;
+  with_update_ = true;
   with_norm_ = o.max_grad_norm > 0.0 || o.skip_nonfinite;
   skip_ = false;
   grad_factor_ = 1.0 / input.loss_scale;
-  if (!with_norm_) prepare_update();
-
-  const int64_t by_size = plan_.total_elements / kElementsPerThread;
-  const int wide = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
-  const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
-  width_ = learn ? pace_.choose(wide) : wide;
-  const int64_t n = static_cast<int64_t>(plan_.chunks.size());
-  for (int phase = 0; phase < kPhases; ++phase) {
-    done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
-    for (int s = 0; s < width_; ++s) {
-      ClaimRange& range = claims_[static_cast<size_t>(phase)][static_cast<size_t>(s)];
-      range.next.store(n * s / width_, std::memory_order_relaxed);
-      range.end = n * (s + 1) / width_;
-    }
+  if (with_norm_ && input.sum_of_squares != nullptr) {
+    finish_norm(*input.sum_of_squares);
+    with_norm_ = false;
   }
-  update_open_.store(false, std::memory_order_relaxed);
-  if (with_norm_ && n == 0) open_update();
-  run_parallel(*this, width_);
-  if (learn) pace_.record();
+  if (!with_norm_ && !skip_) prepare_update();
+
+  if (!skip_) {
+    const int wide = widest(input.threads);
+    const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
+    width_ = learn ? pace_.choose(wide) : wide;
+    open_claims();
+    if (with_norm_ && plan_.chunks.empty()) open_update();
+    run_parallel(*this, width_);
+    if (learn) pace_.record();
+  }
 
   int64_t* counters = input.control.counters;
   if (skip_) {
@@ -68,12 +66,41 @@ bool AdamWCpu::step(const CpuStepInput& input) {
   return !skip_;
 }
 
+void AdamWCpu::sum_squares(const int64_t* gradients, const int32_t* classes, int64_t n_classes, double* sums, int threads) {
+  gradients_ = gradients;
+  with_norm_ = true;
+  with_update_ = false;
+  width_ = widest(threads);
+  open_claims();
+  if (!plan_.chunks.empty()) run_parallel(*this, width_);
+  std::fill(sums, sums + n_classes, 0.0);
+  for (size_t i = 0; i < partials_.size(); ++i) sums[classes[plan_.chunks[i].tensor]] += partials_[i];
+}
+
+int AdamWCpu::widest(int threads) const {
+  const int64_t by_size = plan_.total_elements / kElementsPerThread;
+  return static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, threads), 1, kMaxThreads));
+}
+
+void AdamWCpu::open_claims() {
+  const int64_t n = static_cast<int64_t>(plan_.chunks.size());
+  for (int phase = 0; phase < kPhases; ++phase) {
+    done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
+    for (int s = 0; s < width_; ++s) {
+      ClaimRange& range = claims_[static_cast<size_t>(phase)][static_cast<size_t>(s)];
+      range.next.store(n * s / width_, std::memory_order_relaxed);
+      range.end = n * (s + 1) / width_;
+    }
+  }
+  update_open_.store(false, std::memory_order_relaxed);
+}
+
 void AdamWCpu::work(int slot) {
   if (with_norm_) {
     run_phase(kNorm, slot);
     Backoff backoff;
     while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
-    if (skip_) return;
+    if (skip_ || !with_update_) return;
   }
   run_phase(kUpdate, slot);
   if (slot == 0) wait_for_update();
@@ -102,8 +129,12 @@ void AdamWCpu::run_phase(Phase phase, int slot) {
 }
 
 void AdamWCpu::open_update() {
-  finish_norm();
-  if (!skip_) prepare_update();
+  if (with_update_) {
+    double sum = 0.0;
+    for (double partial : partials_) sum += partial;
+    finish_norm(sum);
+    if (!skip_) prepare_update();
+  }
   update_open_.store(true, std::memory_order_release);
 }
 
@@ -116,14 +147,12 @@ void AdamWCpu::wait_for_update() const {
 void AdamWCpu::norm_chunk(int64_t i) {
   const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
   const TensorEntry& e = plan_.tensors[static_cast<size_t>(c.tensor)];
-  void* g = reinterpret_cast<void*>(in_->gradients[c.tensor]);
+  void* g = reinterpret_cast<void*>(gradients_[c.tensor]);
   partials_[static_cast<size_t>(i)] =
       g == nullptr ? 0.0 : kernels_->sum_squares(e.dtype)(advance(g, c.begin, dtype_size(e.dtype)), c.count);
 }
 
-void AdamWCpu::finish_norm() {
-  double sum = 0.0;
-  for (double partial : partials_) sum += partial;
+void AdamWCpu::finish_norm(double sum) {
   const NormOutcome norm = norm_outcome(sum, grad_factor_, in_->options);
   skip_ = norm.skip;
   in_->control.scalars[kNorm] = norm.norm;

@@ -23,6 +23,7 @@ struct CpuStepInput {
   StepOptions options;
   double loss_scale;  // gradients are divided by it (GradScaler); 1 = none
   int threads;
+  const double* sum_of_squares = nullptr;  // [1] of the gradients of all ranks; null: of those here
 };
 
 class AdamWCpu final : private ParallelJob {
@@ -31,6 +32,9 @@ class AdamWCpu final : private ParallelJob {
 
   // Applies one update; false when it was skipped because the gradient norm is not finite.
   bool step(const CpuStepInput& input);
+  // The first half of a step whose other half waits for other ranks: sums of squares of the gradients by class of tensor, for
+  // ranks to exchange. gradients, classes: [n_tensors]; sums: [n_classes]. Nothing advances.
+  void sum_squares(const int64_t* gradients, const int32_t* classes, int64_t n_classes, double* sums, int threads);
   const Plan& plan() const { return plan_; }
 
  private:
@@ -40,12 +44,14 @@ class AdamWCpu final : private ParallelJob {
   static constexpr int64_t kElementsPerThread = 16384;      // below two of these nobody is woken; not measured here
 
   void work(int slot) override;
+  int widest(int threads) const;
+  void open_claims();
   void run_phase(Phase phase, int slot);
   void wait_for_update() const;
   void open_update();
   void norm_chunk(int64_t i);
   void update_chunk(int64_t i);
-  void finish_norm();
+  void finish_norm(double sum);
   void prepare_update();
 
   Plan plan_;
@@ -56,9 +62,11 @@ class AdamWCpu final : private ParallelJob {
 
   // The step in progress.
   const CpuStepInput* in_ = nullptr;
+  const int64_t* gradients_ = nullptr;
   int width_ = 1;
   Pace pace_;
   bool with_norm_ = false;
+  bool with_update_ = true;
   bool skip_ = false;
   double grad_factor_ = 1.0;
   std::array<std::atomic<int64_t>, kPhases> done_;

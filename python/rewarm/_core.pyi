@@ -76,7 +76,9 @@ class AdamWPlan:
         seed: int,
         loss_scale: float,
         threads: int,
+        sum_of_squares: float | None,
     ) -> int: ...
+    def sum_squares_cpu(self, classes: NDArray[np.int32], n_classes: int, threads: int) -> list[float]: ...
 
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""

@@ -235,10 +235,12 @@ class AdamW(Checkpointed):
             or plan.state is not self.state
             or plan.n_state != len(self.state)
             or plan.n_groups != len(self.param_groups)
+            or (plan.shards is not None and plan.shards.moved())
         ):
             plan = self._rebuild()
         if tokens is None:
-            if plan.needs_tokens:
+            # torch.distributed.checkpoint creates state with a step at lr 0, in which schedules stand still.
+            if plan.needs_tokens and any(float(group["lr"]) != 0.0 for group in self.param_groups):
                 raise InvalidArgument(
                     "AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update"
                 )
@@ -246,7 +248,8 @@ class AdamW(Checkpointed):
         try:
             # GradScaler passes its tensors as attributes and deletes them again.
             given = self.__dict__
-            flags = plan.step(None, tokens, given.get("grad_scale"), given.get("found_inf"))
+            gradients = None if plan.shards is None else plan.shards.gradients()
+            flags = plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf"))
             if flags >= Flag.NO_GRADIENT:
                 self._step_after_mending(Flag(flags), tokens)
         except (BufferError, RuntimeError, TypeError, ValueError):
@@ -256,7 +259,6 @@ class AdamW(Checkpointed):
 
     def _step_after_mending(self, flags: Flag, tokens: int) -> None:
         """Does what the gather asked for and steps again."""
-        gradients: list[Tensor | None] | None = None
         for _ in range(3):
             plan = self._plan
             if plan is None or flags & (Flag.STALE | Flag.NEW_GRADIENT):
@@ -265,10 +267,13 @@ class AdamW(Checkpointed):
                 return
             if flags & Flag.GRADIENT_MISMATCH:
                 self._explain_gradients()
+            gradients = None if plan.shards is None else plan.shards.gradients()
             if flags & Flag.GRADIENT_LAYOUT:
+                own = gradients or [None] * len(plan.params)
+                found = [p.grad if g is None else g for p, g in zip(plan.locals, own, strict=True)]
                 gradients = [
-                    None if p.grad is None or p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
-                    for p in plan.params
+                    g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+                    for p, g in zip(plan.locals, found, strict=True)
                 ]
             given = self.__dict__
             flags = Flag(plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf")))
@@ -318,7 +323,8 @@ class AdamW(Checkpointed):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops all gradients, or fills them with zeros in place when `set_to_none` is False; as torch does."""
         plan = self._plan
-        if plan is not None and set_to_none and plan.n_groups == len(self.param_groups) and not _profiler_enabled():
+        quick = plan is not None and plan.shards is None and plan.n_groups == len(self.param_groups)
+        if plan is not None and quick and set_to_none and not _profiler_enabled():
             self._refuse_under_capture("zero_grad(set_to_none=True)")
             plan.native.zero_grad()
             return

@@ -21,6 +21,8 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     max_grad_norm, skip_nonfinite = opt.max_grad_norm or 0.0, opt.skip_nonfinite
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
     threads, mark_written = torch.get_num_threads, plan.mark_written
+    shards = plan.shards
+    exchanges = shards is not None and shards.n_classes > 1 and (max_grad_norm > 0.0 or skip_nonfinite)
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         loss_scale = 1.0
@@ -29,7 +31,14 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         if found_inf is not None and float(found_inf) != 0.0:
             tables.counters[SKIPPED] += 1
             return 0
-        flags: int = native_step(
+        total = None
+        if exchanges and shards is not None:
+            flags: int = plan.native.refresh(gradients)
+            if flags >= Flag.NO_GRADIENT:
+                return flags
+            sums = plan.native.sum_squares_cpu(shards.classes, shards.n_classes, threads())
+            total = shards.exchanged(torch.tensor(sums, dtype=torch.float64)).item()
+        flags = native_step(
             gradients,
             t,
             counters,
@@ -41,6 +50,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             seed,
             loss_scale,
             threads(),
+            total,
         )
         if flags < Flag.NO_GRADIENT:
             mark_written()

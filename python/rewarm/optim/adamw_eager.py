@@ -27,6 +27,7 @@ from rewarm.optim.plan import (
     Stepper,
     planned_gradients,
 )
+from rewarm.optim.sharded import local_of
 from rewarm.schedule import schedule_reference
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         grads = planned_gradients(plan, gradients)
         factor = 1.0 if grad_scale is None else 1.0 / float(grad_scale)
         if opt.max_grad_norm is not None or opt.skip_nonfinite:
-            norm = reference.grad_norm([g for g in grads if g is not None]) * factor
+            norm = _grad_norm(plan, grads) * factor
             coefficient = reference.clip_coefficient(norm, opt.max_grad_norm)
             skip = opt.skip_nonfinite and not math.isfinite(norm)
             scalars[NORM], scalars[CLIP_COEF] = norm, 0.0 if skip else coefficient
@@ -74,7 +75,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             if grad is None:
                 continue
             g = int(plan.entries[entry, 7])
-            _step_one(opt, plan, entry, plan.params[k], grad, rates[g], scheduled(g, "weight_decay"), factor)
+            _step_one(opt, plan, entry, k, grad, rates[g], scheduled(g, "weight_decay"), factor)
         counters[UPDATES] += 0 if plan.native.hold else 1
         counters[TOKENS] += tokens
         return flags
@@ -82,11 +83,22 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     return step
 
 
+def _grad_norm(plan: Plan, grads: list[Tensor | None]) -> float:
+    if plan.shards is None:
+        return reference.grad_norm([g for g in grads if g is not None])
+    sums = torch.zeros(plan.shards.n_classes, dtype=torch.float64)
+    for grad, k in zip(grads, plan.shards.classes, strict=True):
+        if grad is not None:
+            sums[k] += grad.double().square().sum().cpu()
+    return float(plan.shards.exchanged(sums.to(plan.t.device)).sqrt())
+
+
 def _step_one(
-    opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, lr: float, weight_decay: float, factor: float
+    opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, lr: float, weight_decay: float, factor: float
 ) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
-    state = opt.state[p]
+    p = plan.locals[k]
+    state = {key: local_of(value) for key, value in opt.state[plan.params[k]].items()}
     t = int(plan.t[entry])
     if float(state["step"]) != float(torch.tensor(t, dtype=torch.float32)):
         t = int(state["step"])

@@ -17,6 +17,7 @@ from rewarm.errors import RewarmError, StateDictMismatch
 from rewarm.optim.arguments import SCHEDULED, each_param, param_name
 from rewarm.optim.live import Observed
 from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state
+from rewarm.optim.sharded import as_placed, is_sharded
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
@@ -140,6 +141,11 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
         moment = entry.get(key)
         if not isinstance(moment, Tensor):
             raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
+        if is_sharded(moment) and not is_sharded(p):
+            raise StateDictMismatch(
+                f"AdamW: load_state_dict: {where}: {key!r}: expected a plain tensor as the parameter is, got a DTensor: load it "
+                "with torch.distributed.checkpoint.state_dict.set_optimizer_state_dict"
+            )
         if moment.shape != p.shape:
             raise StateDictMismatch(
                 f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
@@ -172,7 +178,7 @@ def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], 
             if not state or any(key not in state or state[key].dtype != wanted for key in keys):
                 state = opt.state[p] = new_state(p, wanted, "max_exp_avg_sq" in entry, opt.step_device)
             for key in keys:
-                state[key].copy_(entry[key])
+                state[key].copy_(as_placed(p, entry[key]))
             state["step"].fill_(float(entry["step"]))
             known[id(p)] = int(entry["step"])
             for key, value in entry.items():

@@ -18,6 +18,7 @@ from torch.autograd.graph import increment_version
 from rewarm._native import core
 from rewarm.errors import PlanChanged, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name
+from rewarm.optim.sharded import Shards, check_options, check_placements, is_sharded, local_of
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -107,9 +108,11 @@ def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: t
     state = {"step": torch.zeros((), dtype=torch.float32, device=step_device)}
     for key in STATE_KEYS[: 3 if amsgrad else 2]:
         moment = torch.empty_like(p, dtype=state_dtype, memory_format=torch.preserve_format, requires_grad=False)
-        if moment.device.type == "cpu":
-            core.advise_huge_pages(moment.data_ptr(), moment.nbytes)
-        state[key] = moment.zero_()
+        local = local_of(moment)
+        if local.device.type == "cpu":
+            core.advise_huge_pages(local.data_ptr(), local.nbytes)
+        local.zero_()
+        state[key] = moment
     return state
 
 
@@ -128,12 +131,18 @@ class Plan:
     def __init__(self, opt: AdamW, known_t: dict[int, int]) -> None:
         groups = opt.param_groups
         params: list[Tensor] = []
+        locals_: list[Tensor] = []
+        names: list[str] = []
         states: list[dict[str, Any] | None] = []
         entries: list[tuple[int, ...]] = []
         t: list[int] = []
         for g, i, p in each_param(groups):
             where = param_name(groups, g, i)
-            check_param(where, p, backend=opt.backend, state_dtype=opt.state_dtype)
+            if is_sharded(p):
+                check_placements(where, p)
+                check_options(where, opt)
+            local = local_of(p)
+            check_param(where, local, backend=opt.backend, state_dtype=opt.state_dtype)
             if p.device != opt.device:
                 raise UnsupportedTensor(
                     f"AdamW: {where}: expected a tensor on {opt.device} as all others, got one on {p.device}; use one "
@@ -145,10 +154,12 @@ class Plan:
                 state = opt.state[p] = new_state(p, opt.state_dtype or p.dtype, amsgrad, opt.step_device)
             ordinal = len(params)
             params.append(p)
+            locals_.append(local)
+            names.append(where)
             states.append(state or None)
             if not state:
                 continue
-            moments = self._checked_moments(where, p, state, amsgrad)
+            moments = self._checked_moments(where, p, local, state, amsgrad)
             step = state["step"]
             if step.device != opt.step_device or step.dtype is not torch.float32:
                 # Put in from outside; the backend writes through its address.
@@ -161,12 +172,12 @@ class Plan:
             entries.append(
                 (
                     ordinal,
-                    p.data_ptr(),
+                    local.data_ptr(),
                     moments[0].data_ptr(),
                     moments[1].data_ptr(),
                     vmax,
                     step.data_ptr(),
-                    p.numel(),
+                    local.numel(),
                     g,
                     *codes,
                 )
@@ -174,8 +185,11 @@ class Plan:
         check_shared_storage(groups)
         tables = opt.tables
         self.params = params
+        self.locals = locals_
         self.planned: list[int] = [e[0] for e in entries]
         self.stepped: list[Tensor] = [params[k] for k in self.planned]
+        #: Where some parameters are DTensors; None where none is.
+        self.shards = Shards(params, locals_, self.planned, names) if any(map(is_sharded, params)) else None
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
         self.t = torch.tensor(t, dtype=torch.int64, device=opt.device)
         self.state = opt.state
@@ -183,7 +197,7 @@ class Plan:
         self.n_groups = len(groups)
         self.native = core.AdamWPlan(
             tensor_type=Tensor,
-            params=params,
+            params=locals_,
             states=states,
             groups=groups,
             entries=self.entries,
@@ -197,7 +211,7 @@ class Plan:
         self.step = _stepper(opt, self)
 
     @staticmethod
-    def _checked_moments(where: str, p: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
+    def _checked_moments(where: str, p: Any, local: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
         moments: list[Tensor] = []
         for key in STATE_KEYS[: 3 if amsgrad else 2]:
             moment = state.get(key)
@@ -209,12 +223,21 @@ class Plan:
                     f"{tuple(moment.shape)} on {moment.device}; after changing a parameter's shape, drop its "
                     "state: del opt.state[param]"
                 )
+            if is_sharded(p) != is_sharded(moment) or (is_sharded(p) and moment.placements != p.placements):
+                if is_sharded(moment):
+                    found = f"a DTensor placed {moment.placements}"
+                else:
+                    found = "a plain tensor"
+                wanted = f"a DTensor placed {p.placements}" if is_sharded(p) else "a plain tensor"
+                raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {wanted} as its parameter, got {found}")
+            whole, moment = moment, local_of(moment)
             if moments and moment.dtype != moments[0].dtype:
                 raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {moments[0].dtype} as exp_avg, got {moment.dtype}")
-            if moment.stride() != p.stride():
+            if moment.stride() != local.stride() and moment.numel():
                 # The moments follow the parameter's memory order; a tensor that was put in from outside may not.
-                moment = torch.empty_strided(p.shape, p.stride(), dtype=moment.dtype, device=p.device).copy_(moment)
-                state[key] = moment
+                ordered = torch.empty_like(p, dtype=moment.dtype, memory_format=torch.preserve_format, requires_grad=False)
+                state[key] = ordered.copy_(whole)
+                moment = local_of(ordered)
             moments.append(moment)
         return moments
 

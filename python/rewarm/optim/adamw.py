@@ -14,6 +14,7 @@ from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
 from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.checkpoint import Checkpointed
+from rewarm.optim.lr_scheduler import DrivenLR
 from rewarm.optim.plan import Flag, Plan
 from rewarm.schedule import Schedule
 
@@ -239,8 +240,7 @@ class AdamW(Checkpointed):
         ):
             plan = self._rebuild()
         if tokens is None:
-            # torch.distributed.checkpoint creates state with a step at lr 0, in which schedules stand still.
-            if plan.needs_tokens and any(float(group["lr"]) != 0.0 for group in self.param_groups):
+            if plan.needs_tokens and not self._stands_still(plan):
                 raise InvalidArgument(
                     "AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update"
                 )
@@ -256,6 +256,13 @@ class AdamW(Checkpointed):
             self._explain_gradients()
             raise
         return loss
+
+    def _stands_still(self, plan: Plan) -> bool:
+        """Whether every learning rate was set to 0.0 from outside, as torch.distributed.checkpoint does to create state."""
+        return all(
+            float(group["lr"]) == 0.0 and group["lr"] is not plan.native.published(g, 0)
+            for g, group in enumerate(self.param_groups)
+        )
 
     def _step_after_mending(self, flags: Flag, tokens: int) -> None:
         """Does what the gather asked for and steps again."""
@@ -329,6 +336,16 @@ class AdamW(Checkpointed):
             plan.native.zero_grad()
             return
         super().zero_grad(set_to_none)
+
+    def as_lr_scheduler(self, on_conflict: str = "error") -> DrivenLR:
+        """This optimizer's Schedule in the shape of a torch scheduler, for HF Trainer, accelerate and Lightning.
+
+        Its ``step`` does nothing; see docs/frameworks.md.
+
+        Args:
+            on_conflict: "error" or "checkpoint": what loading does when a checkpoint has another schedule than this optimizer.
+        """
+        return DrivenLR(self, on_conflict)
 
     # ---- re-warming --------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ class AdamWCudaPlan {
  public:
   AdamWCudaPlan(const Int64Array& entries, int64_t n_groups, int device, double max_grad_norm, bool skip_nonfinite,
                 bool stochastic_rounding, uint64_t seed)
-      : cuda_(make_plan(entries, n_groups), {max_grad_norm, skip_nonfinite, true, 0, stochastic_rounding, seed}, device) {}
+      : cuda_(make_plan(entries, n_groups), {max_grad_norm >= 0.0, max_grad_norm, skip_nonfinite, true, 0, stochastic_rounding, seed}, device) {}
 
   py::array_t<int64_t> image() const {
     const auto& bytes = cuda_.image();

@@ -31,16 +31,13 @@ class AdamWPlan {
   }
 
   void set_schedule(int64_t group, int64_t which, int64_t count, bool in_tokens) {
-    optim::GroupConfig& config = gather_.configs.at(static_cast<size_t>(group));
-    (which == optim::kLr ? config.lr_segments : config.weight_decay_segments) = count;
-    if (which == optim::kLr) config.override_lr = 0;  // belonged to the schedule before
-    config.in_tokens[which] = in_tokens;
+    gather_.set_schedule(group, static_cast<ScheduledValue>(which), count, in_tokens);
   }
   void expect(int64_t group, int64_t which, const py::object& value) {
     gather_.expect(group, static_cast<ScheduledValue>(which), value);
   }
   py::object published(int64_t group, int64_t which) const {
-    const py::object& value = gather_.groups.at(static_cast<size_t>(group)).values[which];
+    const py::object value = gather_.published(group, static_cast<ScheduledValue>(which));
     return value ? value : py::none();
   }
 
@@ -60,7 +57,7 @@ class AdamWPlan {
                                        gather_.configs.data(),
                                        gather_.rows,
                                        {at<int64_t>(counters), at<double>(scalars)},
-                                       {max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
+                                       {max_grad_norm >= 0.0, max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
                                        loss_scale,
                                        threads,
                                        sum_of_squares ? &*sum_of_squares : nullptr};
@@ -94,7 +91,9 @@ void bind_optim(py::module_& m) {
   m.attr("ENTRY_COLUMNS") = static_cast<int>(kEntryColumns);
   m.attr("GROUP_CONFIG_WORDS") = static_cast<int>(sizeof(optim::GroupConfig) / 8);
   m.attr("FIRST_ORIGIN") = static_cast<int>(optim::kOrigins);
-  m.attr("FIRST_LAST_LR") = static_cast<int>(optim::kLastLr);
+  m.attr("SCHEDULED_VALUES") = static_cast<int>(optim::kScheduledValues);
+  m.attr("FIRST_GROUP_SCALAR") = static_cast<int>(optim::kGroups);
+  m.attr("GROUP_SCALARS") = static_cast<int>(optim::kGroupScalars);
   py::class_<AdamWPlan>(m, "AdamWPlan")
       .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&, const Int64Array&, int64_t, int64_t>(),
            py::arg("tensor_type"), py::arg("params"), py::arg("states"), py::arg("groups"), py::arg("entries"),

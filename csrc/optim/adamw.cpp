@@ -37,7 +37,7 @@ bool AdamWCpu::step(const CpuStepInput& input) {
   gradients_ = input.gradients;
   const StepOptions& o = input.options;
   with_update_ = true;
-  with_norm_ = o.max_grad_norm > 0.0 || o.skip_nonfinite;
+  with_norm_ = o.clip || o.skip_nonfinite;
   skip_ = false;
   grad_factor_ = 1.0 / input.loss_scale;
   if (with_norm_ && input.sum_of_squares != nullptr) {
@@ -153,7 +153,8 @@ void AdamWCpu::norm_chunk(int64_t i) {
 }
 
 void AdamWCpu::finish_norm(double sum) {
-  const NormOutcome norm = norm_outcome(sum, grad_factor_, in_->options);
+  const double limit = norm_limit(in_->groups, in_->rows, in_->control.counters, in_->options);
+  const NormOutcome norm = norm_outcome(sum, grad_factor_, limit, in_->options);
   skip_ = norm.skip;
   in_->control.scalars[kNorm] = norm.norm;
   in_->control.scalars[kClipCoef] = norm.coefficient;
@@ -167,7 +168,7 @@ void AdamWCpu::prepare_update() {
   Hyper hyper{};
   BiasCorrection correction{};
   for (int64_t g = 0; g < plan_.n_groups; ++g)
-    in_->control.scalars[kLastLr + g] = hyper_now(in_->groups[g], in_->rows, in_->control.counters, g).lr;
+    in_->control.scalars[kGroups + kGroupScalars * g + kLastLr] = hyper_now(in_->groups[g], in_->rows, in_->control.counters, g).lr;
   for (size_t i = 0; i < plan_.tensors.size(); ++i) {
     if (in_->gradients[i] == 0) continue;
     const TensorEntry& e = plan_.tensors[i];

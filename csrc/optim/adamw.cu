@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ St
   }
   if (!device::last_to_arrive(a.ticket)) return;
 
-  const NormOutcome norm = norm_outcome(device::sum_of_partials(a), device::unscale_factor(a), a.options);
+  const NormOutcome norm = norm_outcome(device::sum_of_partials(a), device::unscale_factor(a),
+                                        norm_limit(a.configs, a.rows, a.control.counters, a.options), a.options);
   const bool overflowed = device::overflowed(a);
   const bool skip = overflowed || norm.skip;
   if (threadIdx.x == 0) {
@@ -168,7 +169,7 @@ int64_t chunk_elements(int64_t total) {
 }  // namespace
 
 AdamWCuda::AdamWCuda(Plan plan, const StepOptions& options, int device)
-    : plan_(std::move(plan)), options_(options), with_norm_(options.max_grad_norm > 0.0 || options.skip_nonfinite) {
+    : plan_(std::move(plan)), options_(options), with_norm_(options.clip || options.skip_nonfinite) {
   const int64_t n = static_cast<int64_t>(plan_.tensors.size());
   plan_.build_chunks(chunk_elements(plan_.total_elements));
   int64_t end = 0;

@@ -214,7 +214,7 @@ __device__ __noinline__ void advance_tables(const StepArguments& a, double grad_
   for (int64_t g = threadIdx.x; g < a.n_groups; g += kBlock) {
     const Hyper h = hyper_now(a.configs[g], a.rows, counters, g);
     a.hypers[g] = h;
-    a.control.scalars[kLastLr + g] = h.lr;
+    a.control.scalars[kGroups + kGroupScalars * g + kLastLr] = h.lr;
   }
   __syncthreads();  // hypers are written, counters read
   Correction known{-1, -1, {}};

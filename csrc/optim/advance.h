@@ -15,12 +15,18 @@ struct NormOutcome {
   bool skip;
 };
 
+// The limit of the norm for the update about to be applied; it means nothing where there is no clipping.
+REWARM_HD double norm_limit(const GroupConfig* groups, const schedule::Segment* rows, const int64_t* counters,
+                            const StepOptions& o) {
+  return groups[0].segments[kMaxGradNorm] > 0 ? scheduled(groups[0], rows, counters, 0, kMaxGradNorm) : o.max_grad_norm;
+}
+
 // grad_factor = 1 / loss scale.
-REWARM_HD NormOutcome norm_outcome(double sum_of_squares, double grad_factor, const StepOptions& o) {
+REWARM_HD NormOutcome norm_outcome(double sum_of_squares, double grad_factor, double limit, const StepOptions& o) {
   NormOutcome out{sqrt(sum_of_squares) * grad_factor, 1.0, false};
   const bool is_nan = out.norm != out.norm;
-  if (o.max_grad_norm > 0.0) {
-    const double wanted = o.max_grad_norm / (out.norm + 1e-6);
+  if (o.clip) {
+    const double wanted = limit / (out.norm + 1e-6);
     if (wanted < 1.0) out.coefficient = wanted;
   }
   if (o.skip_nonfinite && (is_nan || out.norm - out.norm != 0.0)) {

@@ -10,7 +10,9 @@ SEGMENTS_PER_SCHEDULE: int
 ENTRY_COLUMNS: int
 GROUP_CONFIG_WORDS: int
 FIRST_ORIGIN: int
-FIRST_LAST_LR: int
+SCHEDULED_VALUES: int
+FIRST_GROUP_SCALAR: int
+GROUP_SCALARS: int
 
 def isa() -> str:
     """The instruction set in use: "baseline", "avx2" or "avx512"; REWARM_ISA may lower it."""

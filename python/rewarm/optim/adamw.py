@@ -11,7 +11,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from rewarm import _dispatch
 from rewarm.errors import InvalidArgument, UnsupportedTensor
-from rewarm.optim.arguments import SCHEDULED, checked_betas, checked_lr, checked_scalar, each_param, param_name
+from rewarm.optim.arguments import SCHEDULED, checked_scalar, checked_values, each_param, param_name, value_of
 from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.checkpoint import Checkpointed
 from rewarm.optim.lr_scheduler import DrivenLR
@@ -43,8 +43,9 @@ class AdamW(Checkpointed):
         params: Parameters or groups, as torch takes them. Groups may have their own lr and weight_decay, floats or Schedules.
             float32; bfloat16 and float16 with moments of the same dtype or float32. All on one device.
         lr: Learning rate >= 0: a float, a Schedule, or a one-element Tensor (kept in the group as torch does). Default 1e-3.
-        betas: Decay rates of the moments, in [0, 1).
-        eps: Added to the denominator, >= 0.
+        betas: Decay rates of the moments, in [0, 1), either a float or a Schedule. The bias correction is torch's with the
+            present rate: 1 - beta(k)^t.
+        eps: Added to the denominator, >= 0; a float or a Schedule.
         weight_decay: A float >= 0 or a Schedule; each update subtracts lr * weight_decay * theta.
         amsgrad: Keep the largest second moment. cpu and reference backends.
         maximize: Ascend instead of descend.
@@ -53,7 +54,8 @@ class AdamW(Checkpointed):
         differentiable: Must be False.
         fused: Accepted without effect.
         decoupled_weight_decay: False makes this Adam: weight_decay * theta is added to the gradient.
-        max_grad_norm: Clip the gradients of all groups together to this L2 norm; None reads no norm.
+        max_grad_norm: Clip the gradients of all groups together to this L2 norm, > 0, or a Schedule of it; None reads no norm.
+            Where a Schedule is 0 the gradients are scaled to nothing.
         skip_nonfinite: Skip and count updates whose gradient norm is not finite; None means: when max_grad_norm is set.
         backend: "reference", "cpu", "cuda" or "triton"; None chooses by device. A named backend is used or refused.
         state_dtype: dtype of the moments; None means each parameter's own.
@@ -72,8 +74,8 @@ class AdamW(Checkpointed):
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]],
         lr: float | Tensor | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: tuple[float | Schedule, float | Schedule] = (0.9, 0.999),
+        eps: float | Schedule = 1e-8,
         weight_decay: float | Schedule = 0.01,
         amsgrad: bool = False,
         *,
@@ -83,7 +85,7 @@ class AdamW(Checkpointed):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = True,
-        max_grad_norm: float | None = None,
+        max_grad_norm: float | Schedule | None = None,
         skip_nonfinite: bool | None = None,
         backend: str | None = None,
         state_dtype: torch.dtype | None = None,
@@ -92,13 +94,14 @@ class AdamW(Checkpointed):
     ) -> None:
         if differentiable:
             raise InvalidArgument("AdamW: differentiable=True is not supported: the step is not recorded by autograd")
-        if max_grad_norm is not None and checked_scalar("max_grad_norm", max_grad_norm) == 0.0:
-            raise InvalidArgument("AdamW: max_grad_norm: expected a number > 0 or None, got 0")
+        norm_schedule = max_grad_norm if isinstance(max_grad_norm, Schedule) else None
+        if norm_schedule is None and max_grad_norm is not None and checked_scalar("max_grad_norm", max_grad_norm) == 0.0:
+            raise InvalidArgument("AdamW: max_grad_norm: expected a number > 0, a Schedule or None, got 0")
         if not 0 <= int(seed) < 2**64:
             raise InvalidArgument(f"AdamW: seed: expected an integer in [0, 2**64), got {seed!r}")
         if backend is not None and backend not in _dispatch.BACKENDS:
             raise InvalidArgument(f"AdamW: backend: expected one of {', '.join(_dispatch.BACKENDS)} or None, got {backend!r}")
-        self.max_grad_norm = None if max_grad_norm is None else float(max_grad_norm)
+        self._max_grad_norm = None if isinstance(max_grad_norm, Schedule) or max_grad_norm is None else float(max_grad_norm)
         self.skip_nonfinite = max_grad_norm is not None if skip_nonfinite is None else bool(skip_nonfinite)
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
@@ -106,7 +109,7 @@ class AdamW(Checkpointed):
         self.schedules = []
         self._named_backend = backend
         self._set_up()
-        self._defaults = {"lr": lr, "weight_decay": weight_decay}
+        self._defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps, "max_grad_norm": norm_schedule}
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -121,9 +124,8 @@ class AdamW(Checkpointed):
             "decoupled_weight_decay": bool(decoupled_weight_decay),
         }
         super().__init__(params, defaults)
-        for key, value in self._defaults.items():
-            if isinstance(value, Schedule):
-                self.defaults[key] = value(0)
+        for key in ("lr", "weight_decay", "betas", "eps"):
+            self.defaults[key] = _beginning(self._defaults[key])
         devices = [p.device for _, _, p in each_param(self.param_groups)]
         self.device = devices[0]
         self.backend = _dispatch.choose("AdamW", self.device.type, backend)
@@ -156,8 +158,8 @@ class AdamW(Checkpointed):
         """Adds parameters, as torch does; they start at t = 0 under the current schedule.
 
         Args:
-            param_group: A dict with "params" and any of lr, betas, eps, weight_decay (floats or, for lr and weight_decay,
-                Schedules), amsgrad, maximize, decoupled_weight_decay.
+            param_group: A dict with "params" and any of lr, betas, eps, weight_decay (floats or Schedules), amsgrad, maximize,
+                decoupled_weight_decay.
 
         Raises:
             InvalidArgument: A value out of range, or the key "max_grad_norm": the norm spans all groups.
@@ -167,22 +169,14 @@ class AdamW(Checkpointed):
         if "max_grad_norm" in param_group:
             raise InvalidArgument(f"AdamW: group {g}: max_grad_norm is one for all groups: pass it to AdamW itself")
         group = dict(param_group)
-        values = {key: group.get(key, self._defaults[key]) for key in SCHEDULED}
-        schedules = {key: value for key, value in values.items() if isinstance(value, Schedule)}
-        for key, schedule in schedules.items():
-            group[key] = schedule(0)
-        if "lr" not in schedules:
-            checked = checked_lr(f"group {g}: lr", values["lr"])
-            group["lr"] = checked if isinstance(checked, Tensor) else float(values["lr"])
-        if "weight_decay" not in schedules:
-            group["weight_decay"] = checked_scalar(f"group {g}: weight_decay", values["weight_decay"])
-        group["betas"] = checked_betas(f"group {g}: betas", group.get("betas", self.defaults["betas"]))
-        group["eps"] = checked_scalar(f"group {g}: eps", group.get("eps", self.defaults["eps"]))
+        schedules = checked_values(g, group, self._defaults)
+        if g == 0 and self._defaults["max_grad_norm"] is not None:
+            schedules["max_grad_norm"] = self._defaults["max_grad_norm"]
         if schedules:
             group["schedules"] = {key: schedule.to_dict() for key, schedule in schedules.items()}
         super().add_param_group(group)
         self.schedules.append(schedules)
-        self.written.append({key: self.param_groups[g][key] for key in schedules})
+        self.written.append({key: value_of(self.param_groups[g], key) for key in schedules})
         if hasattr(self, "backend"):
             self._check_backend()
         if self._tables is not None:
@@ -379,6 +373,13 @@ class AdamW(Checkpointed):
             for g, group in enumerate(self.param_groups):
                 plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
             plan.groups_changed()
+
+
+def _beginning(value: Any) -> Any:
+    """A value, or a pair of them, with the first one of a Schedule in its place."""
+    if isinstance(value, Schedule):
+        return value(0)
+    return tuple(map(_beginning, value)) if isinstance(value, (tuple, list)) else value
 
 
 # The path of a step that has hooks or is profiled, made once.

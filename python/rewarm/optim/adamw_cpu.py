@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper
+from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper, norm_limit
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -18,7 +18,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     native_step = plan.native.step_cpu
     tables = opt.tables
     t, counters, scalars = plan.t.data_ptr(), tables.counters.data_ptr(), tables.scalars.data_ptr()
-    max_grad_norm, skip_nonfinite = opt.max_grad_norm or 0.0, opt.skip_nonfinite
+    max_grad_norm, skip_nonfinite = norm_limit(opt), opt.skip_nonfinite
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
     threads, mark_written = torch.get_num_threads, plan.mark_written
     shards = plan.shards

@@ -17,7 +17,7 @@ from torch import Tensor
 from rewarm import _native
 from rewarm.errors import BackendUnavailable, CaptureError, InvalidArgument
 from rewarm.optim import capture
-from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan
+from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan, norm_limit
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -62,7 +62,7 @@ class CudaStepper:
             entries=plan.entries,
             n_groups=plan.n_groups,
             device=self.index,
-            max_grad_norm=opt.max_grad_norm or 0.0,
+            max_grad_norm=norm_limit(opt),
             skip_nonfinite=opt.skip_nonfinite,
             stochastic_rounding=opt.stochastic_rounding,
             seed=opt.seed,

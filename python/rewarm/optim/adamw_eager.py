@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rewarm._native import core
 from rewarm.optim import adamw_reference as reference
-from rewarm.optim.arguments import SCHEDULED
+from rewarm.optim.arguments import SCHEDULED, value_of
 from rewarm.optim.plan import (
     CLIP_COEF,
+    LAST_LR,
     NORM,
     SKIPPED,
     STATE_KEYS,
@@ -25,6 +25,7 @@ from rewarm.optim.plan import (
     Flag,
     Plan,
     Stepper,
+    origin_word,
     planned_gradients,
 )
 from rewarm.optim.sharded import local_of
@@ -42,8 +43,8 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         group = opt.param_groups[g]
         schedule = opt.schedules[g].get(key)
         if schedule is None or (key == "lr" and float(group["lr"]) == 0.0 and group["lr"] is not written_before[g]):
-            return float(group[key])
-        word = core.FIRST_ORIGIN + 2 * g + SCHEDULED.index(key)
+            return float(value_of(group, key))
+        word = origin_word(g, SCHEDULED.index(key))
         now = counters[TOKENS if schedule.units == "tokens" else UPDATES] - counters[word]
         return schedule_reference.value(schedule.to_dict(), int(now))
 
@@ -62,7 +63,8 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         factor = 1.0 if grad_scale is None else 1.0 / float(grad_scale)
         if opt.max_grad_norm is not None or opt.skip_nonfinite:
             norm = _grad_norm(plan, grads) * factor
-            coefficient = reference.clip_coefficient(norm, opt.max_grad_norm)
+            limit = scheduled(0, "max_grad_norm") if "max_grad_norm" in opt.schedules[0] else opt.max_grad_norm
+            coefficient = reference.clip_coefficient(norm, limit)
             skip = opt.skip_nonfinite and not math.isfinite(norm)
             scalars[NORM], scalars[CLIP_COEF] = norm, 0.0 if skip else coefficient
             if skip:
@@ -70,12 +72,13 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
                 return flags
             factor *= coefficient
         rates = [scheduled(g, "lr") * group.get("lr_scale", 1.0) for g, group in enumerate(opt.param_groups)]
-        scalars[core.FIRST_LAST_LR :] = torch.tensor(rates, dtype=torch.float64)
+        opt.tables.group_scalars[:, LAST_LR] = torch.tensor(rates, dtype=torch.float64)
         for entry, (k, grad) in enumerate(zip(plan.planned, grads, strict=True)):
             if grad is None:
                 continue
             g = int(plan.entries[entry, 7])
-            _step_one(opt, plan, entry, k, grad, rates[g], scheduled(g, "weight_decay"), factor)
+            values = {key: scheduled(g, key) for key in ("weight_decay", "beta1", "beta2", "eps")}
+            _step_one(opt, plan, entry, k, grad, factor, lr=rates[g], **values)
         counters[UPDATES] += 0 if plan.native.hold else 1
         counters[TOKENS] += tokens
         return flags
@@ -94,7 +97,7 @@ def _grad_norm(plan: Plan, grads: list[Tensor | None]) -> float:
 
 
 def _step_one(
-    opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, lr: float, weight_decay: float, factor: float
+    opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, factor: float, **values: float
 ) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
     p = plan.locals[k]
@@ -112,14 +115,10 @@ def _step_one(
         state["exp_avg_sq"],
         state.get("max_exp_avg_sq") if group["amsgrad"] else None,
         t=t,
-        lr=lr,
-        beta1=float(group["betas"][0]),
-        beta2=float(group["betas"][1]),
-        eps=float(group["eps"]),
-        weight_decay=weight_decay,
         decoupled_weight_decay=group["decoupled_weight_decay"],
         maximize=group["maximize"],
         grad_factor=factor,
+        **values,
     )
     with torch.no_grad():
         for key, moment in zip(STATE_KEYS, moments, strict=True):

@@ -12,14 +12,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rewarm.optim.adamw_math_triton import element, folded, lr_now, next_t, stored
+from rewarm.optim.adamw_math_triton import element, folded, limit_now, lr_now, next_t, stored
 
 # Words of an entry, of the counters and of the scalars: as in csrc/optim/plan.h and csrc/bindings/bind_optim.cpp.
-_ENTRY_WORDS = tl.constexpr(10)
+_ENTRY_WORDS = tl.constexpr(11)
 _P, _M, _V, _STEP = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3), tl.constexpr(5)
 _GROUP, _DTYPE, _STATE_DTYPE = tl.constexpr(7), tl.constexpr(8), tl.constexpr(9)
 _UPDATES, _TOKENS, _SKIPPED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-_NORM, _CLIP_COEF, _LAST_LR = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_NORM, _CLIP_COEF = tl.constexpr(0), tl.constexpr(1)
+_GROUPS, _GROUP_SCALARS, _LAST_LR = tl.constexpr(8), tl.constexpr(4), tl.constexpr(0)
 # Words of `control`: programs done of either kernel (0 between launches), and the norm's verdict.
 _NORMS_DONE, _UPDATES_DONE, _SKIP = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 CONTROL_WORDS = 3
@@ -104,7 +105,7 @@ def is_last(done_ptr):
 
 @triton.jit
 def finish_norm(
-    partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+    partials_ptr, n_chunks, factor, limit, found_inf, scalars_f64, control_ptr,
     CLIP: tl.constexpr, SKIP_NONFINITE: tl.constexpr, TABLE_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Norm, clip coefficient and verdict from the partial sums, as ``finish_norm`` of csrc/optim/adamw.cpp."""
@@ -116,7 +117,7 @@ def finish_norm(
     norm = tl.sqrt(tl.sum(total)) * factor
     coefficient = tl.full((), 1.0, tl.float64)
     if CLIP:
-        ratio = tl.load(limit_ptr) / (norm + 1e-6)
+        ratio = limit / (norm + 1e-6)
         coefficient = tl.where(ratio < 1.0, ratio, 1.0)
     skip = norm != norm
     if SKIP_NONFINITE:
@@ -133,12 +134,16 @@ def finish_norm(
 
 @triton.jit(do_not_specialize=["n_chunks"])
 def norm_kernel(
-    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    entries_ptr,  # [n_tensors, 11] int64: the plan's table
     chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
     gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
     partials_ptr,  # [n_chunks] float64
-    limit_ptr,  # [1] float64: max_grad_norm
-    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    limit_ptr,  # [1] float64: max_grad_norm, where no schedule drives it
+    configs_i64,  # [n_groups, 27]: GroupConfig, seen as int64
+    rows_i64,  # [n_groups, 7, 64, 8]: the segments of every schedule, seen as int64
+    rows_f64,  # the same memory, seen as float64
+    counters_ptr,  # [10 + 7 n_groups] int64: updates, tokens, skipped, ..., origins
+    scalars_f64,  # [8 + 4 n_groups] float64: norm, clip coefficient, ..., then those of every group
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
     found_inf_ptr,  # [1] float32
@@ -173,8 +178,11 @@ def norm_kernel(
     if is_last(control_ptr + _NORMS_DONE):
         factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
         found_inf = tl.load(found_inf_ptr)
+        limit = tl.load(limit_ptr)
+        if CLIP:
+            limit = limit_now(configs_i64, rows_i64, rows_f64, counters_ptr, limit)
         finish_norm(
-            partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+            partials_ptr, n_chunks, factor, limit, found_inf, scalars_f64, control_ptr,
             CLIP, SKIP_NONFINITE, TABLE_BLOCK,
         )  # fmt: skip
 
@@ -194,15 +202,15 @@ def advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK: tl
 
 @triton.jit(do_not_specialize=["tokens", "advance", "n_chunks", "n_tensors", "n_groups"])
 def update_kernel(
-    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    entries_ptr,  # [n_tensors, 11] int64: the plan's table
     chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
     gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
-    configs_i64,  # [n_groups, 15]: GroupConfig, seen as int64
+    configs_i64,  # [n_groups, 27]: GroupConfig, seen as int64
     configs_f64,  # the same memory, seen as float64
-    rows_i64,  # [n_groups, 2, 64, 8]: the segments of every schedule, seen as int64
+    rows_i64,  # [n_groups, 7, 64, 8]: the segments of every schedule, seen as int64
     rows_f64,  # the same memory, seen as float64
-    counters_ptr,  # [4 + 2 n_groups] int64: updates, tokens, skipped, spare, origins
-    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    counters_ptr,  # [10 + 7 n_groups] int64: updates, tokens, skipped, ..., origins
+    scalars_f64,  # [8 + 4 n_groups] float64: norm, clip coefficient, ..., then those of every group
     t_ptr,  # [n_tensors] int64: updates of every parameter
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
@@ -229,7 +237,7 @@ def update_kernel(
     if skip == 0:
         for shown in range(i, n_groups, tl.num_programs(0)):
             lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, shown)
-            tl.store(scalars_f64 + _LAST_LR + shown, lr)
+            tl.store(scalars_f64 + _GROUPS + _GROUP_SCALARS * shown + _LAST_LR, lr)
         if i < n_chunks:
             begin = tl.load(chunks_ptr + 2 * i)
             packed = tl.load(chunks_ptr + 2 * i + 1)

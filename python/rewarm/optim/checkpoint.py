@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewarm._native import core
 from rewarm.errors import RewarmError, StateDictMismatch
-from rewarm.optim.arguments import SCHEDULED, each_param, param_name
+from rewarm.optim.arguments import SCHEDULED, each_param, param_name, value_of
 from rewarm.optim.live import Observed
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state
+from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state, origin_word
 from rewarm.optim.sharded import as_placed, is_sharded
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "lr_origin", "weight_decay_origin", "exact_steps")
+COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED), "exact_steps")
+#: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
+_OPTIONAL = ("max_grad_norm", "ema_decay")
 _EXACT_IN_FLOAT32 = 2**24
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
@@ -45,7 +46,8 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
                 "seed": opt.seed,
             }
             for which, key in enumerate(SCHEDULED):
-                exported[f"{key}_origin"] = counters[core.FIRST_ORIGIN + 2 * g + which] if counters else 0
+                if key in ("lr", "weight_decay") or key in opt.schedules[g]:
+                    exported[f"{key}_origin"] = counters[origin_word(g, which)] if counters else 0
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
@@ -116,7 +118,8 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             kept["param_names"] = group["param_names"]
         # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
         if "schedules" not in saved and opt.schedules[g]:
-            kept |= {key: group[key] for key in ("schedules", *opt.schedules[g])}
+            driven = {"betas" if key in ("beta1", "beta2") else key for key in opt.schedules[g]}
+            kept |= {key: group[key] for key in ("schedules", *driven) if key in group}
         if isinstance(group["lr"], Tensor):
             # The same tensor with the saved value: a captured graph or a scheduler may hold it.
             group["lr"].fill_(float(saved["lr"]))
@@ -127,7 +130,9 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         group.update(fresh | kept)
         stored = schedules[g]
         if stored is not None:
-            opt.schedules[g] = stored
+            ours = {key: opt.schedules[g][key] for key in _OPTIONAL if key in opt.schedules[g] and key not in saved}
+            opt.schedules[g] = stored = ours | stored
+            group["schedules"] = {key: schedule.to_dict() for key, schedule in stored.items()}
     _load_counters(opt, saved_groups, loaded)
     opt.adopt_counts(known)
 
@@ -200,7 +205,7 @@ def _load_counters(opt: Checkpointed, saved_groups: list[dict[str, Any]], loaded
     words[SKIPPED] = first.get("skipped_steps", 0)
     for g, saved in enumerate(saved_groups):
         for which, key in enumerate(SCHEDULED):
-            words[core.FIRST_ORIGIN + 2 * g + which] = saved.get(f"{key}_origin", 0)
+            words[origin_word(g, which)] = saved.get(f"{key}_origin", 0)
     opt.seed = int(first.get("seed", opt.seed))
     values = torch.from_numpy(words)
     tables.host_counters.copy_(values)
@@ -235,7 +240,9 @@ class Checkpointed(Observed):
         """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
         self._plan = None
         self._counts = known
-        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
+        self.written = [
+            {key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)
+        ]
         self._write_schedules()
 
     @_outside_compiled_graphs
@@ -266,7 +273,7 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options = ("max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        options = ("_max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
         counts = self.exact_counts()

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from rewarm.optim.arguments import SCHEDULED, checked_scalar
 from rewarm.optim.capture import Recorded
-from rewarm.optim.plan import CLIP_COEF, NORM, SKIPPED, Tables
+from rewarm.optim.plan import CLIP_COEF, LAST_LR, NORM, SKIPPED, TOKENS, UPDATES, Tables, origin_word
 from rewarm.schedule import Schedule
+
+
+_MAX_GRAD_NORM = SCHEDULED.index("max_grad_norm")
 
 
 class Live(NamedTuple):
@@ -46,7 +49,7 @@ class Observed(Recorded):
 
     device: torch.device
     schedules: list[dict[str, Schedule]]
-    max_grad_norm: float | None
+    _max_grad_norm: float | None
     skip_nonfinite: bool
     _tables: Tables | None
 
@@ -64,12 +67,24 @@ class Observed(Recorded):
         return self._tables is not None
 
     @property
+    def max_grad_norm(self) -> float | None:
+        """The limit of the norm for the next update, as far as the host knows; None when gradients are not clipped."""
+        schedule = self.schedules[0].get("max_grad_norm") if self.schedules else None
+        if schedule is None:
+            return self._max_grad_norm
+        if self._tables is None:
+            return schedule(0)
+        counters = self._tables.host_counters
+        now = counters[TOKENS if schedule.units == "tokens" else UPDATES] - counters[origin_word(0, _MAX_GRAD_NORM)]
+        return schedule(int(now))
+
+    @property
     def live(self) -> Live:
         """Views that change with every step: last_lr, grad_norm, clip_coef, skipped_steps."""
         scalars, counters = self.tables.scalars, self.tables.counters
         reads_norm = self.max_grad_norm is not None or self.skip_nonfinite
         return Live(
-            last_lr=scalars[CLIP_COEF + 1 :],
+            last_lr=self.tables.group_scalars[:, LAST_LR],
             grad_norm=scalars[NORM] if reads_norm else None,
             clip_coef=scalars[CLIP_COEF] if reads_norm else None,
             skipped_steps=counters[SKIPPED],

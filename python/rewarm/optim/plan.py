@@ -17,7 +17,7 @@ from torch.autograd.graph import increment_version
 
 from rewarm._native import core
 from rewarm.errors import PlanChanged, UnsupportedTensor
-from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name
+from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name, value_of
 from rewarm.optim.sharded import Shards, check_options, check_placements, is_sharded, local_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 STATE_KEYS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
-UPDATES, TOKENS, SKIPPED = 0, 1, 2
-NORM, CLIP_COEF = 0, 1
+#: Words of `Tables`, as in csrc/optim/plan.h.
+UPDATES, TOKENS, SKIPPED, CLIPPED, NORMS, NORM_SPIKES, NORM_SPIKING, LOSSES, LOSS_SPIKES, LOSS_SPIKING = range(10)
+NORM, CLIP_COEF, CLIP_RATE, UPDATE_RMS, NORM_MEAN, NORM_VARIANCE, LOSS_MEAN, LOSS_VARIANCE = range(8)
+LAST_LR, LR_AREA, ANNEALING_AREA, ANNEALING = range(4)
+
+
+def origin_word(group: int, which: int) -> int:
+    """Where in the counters the origin of a schedule stands."""
+    return int(core.FIRST_ORIGIN + core.SCHEDULED_VALUES * group + which)
 
 
 class Flag(IntFlag):
@@ -48,9 +55,10 @@ class Tables:
     """Counters, results and schedule rows of one optimizer, on its device, with the host's copy beside them.
 
     Attributes:
-        counters: int64 [4 + 2 groups]: updates, tokens, skipped, spare, then the origin of every schedule.
-        scalars: float64 [2 + groups]: gradient norm, clip coefficient, then the applied lr of every group.
-        rows: int64 [groups, 2, 64, 8]: the segments of every schedule, as schedule.h lays them out.
+        counters: int64 [10 + 7 groups]: updates, tokens, skipped, ... (`Counter` of plan.h), then the origin of every schedule.
+        scalars: float64 [8 + 4 groups]: gradient norm, clip coefficient, ... (`Scalar`), then those of every group
+            (`GroupScalar`), the applied lr first.
+        rows: int64 [groups, 7, 64, 8]: the segments of every schedule, as schedule.h lays them out.
         host_counters: The same as `counters` on a CPU; on a GPU what the host knows: updates issued.
         host_rows: Likewise.
     """
@@ -58,8 +66,11 @@ class Tables:
     def __init__(self, device: torch.device, n_groups: int) -> None:
         self.device = device
         self.n_groups = n_groups
-        self.counters = torch.zeros(core.FIRST_ORIGIN + 2 * n_groups, dtype=torch.int64, device=device)
-        self.scalars = torch.full((core.FIRST_LAST_LR + n_groups,), torch.nan, dtype=torch.float64, device=device)
+        self.counters = torch.zeros(origin_word(n_groups, 0), dtype=torch.int64, device=device)
+        n_scalars = core.FIRST_GROUP_SCALAR + core.GROUP_SCALARS * n_groups
+        self.scalars = torch.zeros(n_scalars, dtype=torch.float64, device=device)
+        self.scalars[: UPDATE_RMS + 1] = torch.nan
+        self.group_scalars[:, LAST_LR] = torch.nan
         shape = (n_groups, len(SCHEDULED), core.SEGMENTS_PER_SCHEDULE, 8)
         self.rows = torch.zeros(shape, dtype=torch.int64, device=device)
         on_host = device.type == "cpu"
@@ -76,6 +87,11 @@ class Tables:
             ours[: self.n_groups] = theirs
         return new
 
+    @property
+    def group_scalars(self) -> Tensor:
+        """The part of `scalars` that belongs to groups: [groups, GROUP_SCALARS]."""
+        return self.scalars[core.FIRST_GROUP_SCALAR :].view(self.n_groups, core.GROUP_SCALARS)
+
     def set_schedule(self, group: int, which: int, schedule: Schedule) -> None:
         """Writes the rows of one schedule in place, on host and device."""
         packed = torch.from_numpy(schedule.pack().view(np.int64).reshape(-1, 8).copy())
@@ -86,11 +102,17 @@ class Tables:
 
     def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
         """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
-        word = core.FIRST_ORIGIN + 2 * group + which
+        word = origin_word(group, which)
         counter = TOKENS if in_tokens else UPDATES
         self.counters[word] = self.counters[counter]
         if self.host_counters is not self.counters:
             self.host_counters[word] = self.host_counters[counter]
+
+
+def norm_limit(opt: AdamW) -> float:
+    """The limit of the norm as the native steps take it, -1 = no clipping; a Schedule of it stands in the tables."""
+    limit = opt.max_grad_norm
+    return -1.0 if limit is None else limit
 
 
 class Stepper(Protocol):
@@ -180,6 +202,7 @@ class Plan:
                     local.numel(),
                     g,
                     *codes,
+                    0,
                 )
             )
         check_shared_storage(groups)
@@ -207,7 +230,7 @@ class Plan:
         self.needs_tokens = False
         for g, schedules in enumerate(opt.schedules):
             for which, key in enumerate(SCHEDULED):
-                self.set_schedule(g, which, schedules.get(key), groups[g][key], opt.written[g].get(key))
+                self.set_schedule(g, which, schedules.get(key), value_of(groups[g], key), opt.written[g].get(key))
         self.step = _stepper(opt, self)
 
     @staticmethod
@@ -241,15 +264,20 @@ class Plan:
             moments.append(moment)
         return moments
 
-    def set_schedule(self, group: int, which: int, schedule: Schedule | None, value: float, written: object | None) -> None:
-        """Tells the native side that a value is scheduled, and what stands in param_groups because we wrote it."""
+    def set_schedule(self, group: int, which: int, schedule: Schedule | None, value: object, written: object | None) -> None:
+        """Tells the native side that a value is scheduled, and what stands in param_groups because we wrote it.
+
+        `value`: what stands there, None for what does not stand in a group.
+        """
         if schedule is None:
             self.native.set_schedule(group, which, 0, False)
             return
         in_tokens = schedule.units == "tokens"
         self.needs_tokens = self.needs_tokens or in_tokens
         self.native.set_schedule(group, which, len(schedule.segments), in_tokens)
-        self.native.expect(group, which, value if written is None else written)
+        expected = value if written is None else written
+        if expected is not None:
+            self.native.expect(group, which, expected)
 
     def order_after_last_step(self) -> None:
         """Before tables on the device are read or written: backends that step on several streams let this one wait."""

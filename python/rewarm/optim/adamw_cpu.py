@@ -22,7 +22,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
     threads, mark_written = torch.get_num_threads, plan.mark_written
     shards = plan.shards
-    exchanges = shards is not None and shards.n_classes > 1 and (max_grad_norm > 0.0 or skip_nonfinite)
+    exchanges = shards is not None and shards.n_classes > 1 and (max_grad_norm >= 0.0 or skip_nonfinite)
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         loss_scale = 1.0

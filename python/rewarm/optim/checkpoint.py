@@ -21,7 +21,7 @@ from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED), "exact_steps")
+COUNTER_KEYS = ("scheduled", "updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED), "exact_steps")
 #: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
 _OPTIONAL = ("max_grad_norm", "ema_decay")
 _EXACT_IN_FLOAT32 = 2**24
@@ -48,13 +48,19 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
             for which, key in enumerate(SCHEDULED):
                 if key in ("lr", "weight_decay") or key in opt.schedules[g]:
                     exported[f"{key}_origin"] = counters[origin_word(g, which)] if counters else 0
+            live = group.get("schedules", {})
+            exported["scheduled"] = ",".join(live)
+            if live:
+                exported["schedules"] = {key: _as_leaf(schedule) for key, schedule in live.items()}
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
             group.update(exported)
         yield
     finally:
-        for group in opt.param_groups:
+        for group, schedules in zip(opt.param_groups, opt.schedules, strict=True):
+            if schedules:
+                group["schedules"] = {key: schedule.to_dict() for key, schedule in schedules.items()}
             for key in COUNTER_KEYS:
                 group.pop(key, None)
 
@@ -159,14 +165,33 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
     return entry
 
 
+def _as_leaf(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A schedule that torch.distributed.checkpoint stores whole.
+
+    It takes lists apart and loads only the pieces that the optimizer has beforehand: of a schedule with more segments than the
+    optimizer's own the first ones would come back. A tuple stays together.
+    """
+    return {**schedule, "segments": tuple(schedule["segments"])}
+
+
+def _from_leaf(schedule: Any) -> Any:
+    segments = schedule.get("segments")
+    return {**schedule, "segments": list(segments)} if isinstance(segments, tuple) else schedule
+
+
 def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
     stored = saved.get("schedules")
-    if stored is None:
-        return None
     try:
-        return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
+        found = {key: Schedule.from_dict(_from_leaf(stored[key])) for key in SCHEDULED if key in stored} if stored else {}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+    lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
+    if lost:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it was saved with a Schedule of {', '.join(lost)} that is not in it any more. "
+            "torch.distributed.checkpoint loads only what the optimizer has beforehand: make it with a Schedule of the same values"
+        )
+    return None if stored is None else found
 
 
 def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:

@@ -10,6 +10,7 @@
 #include "bindings/gather.h"
 #include "bindings/plan_entries.h"
 #include "optim/adamw_cpu.h"
+#include "optim/advance.h"
 
 namespace py = pybind11;
 
@@ -57,7 +58,8 @@ class AdamWPlan {
                                        gather_.configs.data(),
                                        gather_.rows,
                                        {at<int64_t>(counters), at<double>(scalars)},
-                                       {max_grad_norm >= 0.0, max_grad_norm, skip_nonfinite, !gather_.hold, tokens, stochastic_rounding, seed},
+                                       {max_grad_norm >= 0.0, max_grad_norm, skip_nonfinite, zero_gradients_, observe_, watch_,
+                                        !gather_.hold, tokens, stochastic_rounding, seed},
                                        loss_scale,
                                        threads,
                                        sum_of_squares ? &*sum_of_squares : nullptr};
@@ -79,9 +81,23 @@ class AdamWPlan {
     return sums;
   }
 
+  // What rides along with every step.
+  void set_extras(bool zero_gradients, bool observe, double annealing_decay, double decay, double deviations, int64_t after) {
+    zero_gradients_ = zero_gradients;
+    observe_ = observe;
+    watch_ = {annealing_decay, decay, deviations, after};
+  }
+
   Gather gather_;
   optim::AdamWCpu cpu_;
+  bool zero_gradients_ = false, observe_ = false;
+  optim::Watch watch_{};
 };
+
+// One more value of a statistic on the CPU; see watch_value in optim/advance.h.
+void watch_value(double value, int64_t moments, int64_t counts, double decay, double deviations, int64_t after) {
+  optim::watch_value(value, at<double>(moments), at<int64_t>(counts), {0.0, decay, deviations, after});
+}
 
 }  // namespace
 
@@ -94,6 +110,8 @@ void bind_optim(py::module_& m) {
   m.attr("SCHEDULED_VALUES") = static_cast<int>(optim::kScheduledValues);
   m.attr("FIRST_GROUP_SCALAR") = static_cast<int>(optim::kGroups);
   m.attr("GROUP_SCALARS") = static_cast<int>(optim::kGroupScalars);
+  m.def("watch_value", &watch_value, py::arg("value"), py::arg("moments"), py::arg("counts"), py::arg("decay"),
+        py::arg("deviations"), py::arg("after"));
   py::class_<AdamWPlan>(m, "AdamWPlan")
       .def(py::init<const py::type&, const py::list&, const py::list&, const py::list&, const Int64Array&, int64_t, int64_t>(),
            py::arg("tensor_type"), py::arg("params"), py::arg("states"), py::arg("groups"), py::arg("entries"),
@@ -104,6 +122,8 @@ void bind_optim(py::module_& m) {
       .def("refresh", &AdamWPlan::refresh, py::arg("gradients"))
       .def("publish", &AdamWPlan::publish)
       .def("zero_grad", &AdamWPlan::zero_grad)
+      .def("set_extras", &AdamWPlan::set_extras, py::arg("zero_gradients"), py::arg("observe"), py::arg("annealing_decay"),
+           py::arg("decay"), py::arg("deviations"), py::arg("after"))
       .def("step_cpu", &AdamWPlan::step_cpu, py::arg("gradients"), py::arg("t"), py::arg("counters"), py::arg("scalars"),
            py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"),
            py::arg("seed"), py::arg("loss_scale"), py::arg("threads"), py::arg("sum_of_squares"))

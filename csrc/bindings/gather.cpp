@@ -34,8 +34,8 @@ struct Names {
   PyObject* dtype;
   PyObject* state_keys[4];
   Names() {
-    const char* keys[kKeys] = {"lr",        "weight_decay", "betas",                  "eps",
-                               "ema_decay", "maximize",     "decoupled_weight_decay", "lr_scale"};
+    const char* keys[kKeys] = {"lr",       "weight_decay",           "betas",   "eps", "ema_decay",
+                               "maximize", "decoupled_weight_decay", "lr_scale"};
     for (int i = 0; i < kKeys; ++i) group_keys[i] = PyUnicode_InternFromString(keys[i]);
     const char* states[4] = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "ema"};
     for (int i = 0; i < 4; ++i) state_keys[i] = PyUnicode_InternFromString(states[i]);
@@ -57,6 +57,8 @@ const char* key_name(ScheduledValue which) {
                                                            "eps", "max_grad_norm", "ema_decay"};
   return kNames[which];
 }
+
+bool is_there(PyObject* value) { return value != nullptr && value != Py_None; }
 
 std::string number(double x) { return py::repr(py::float_(x)).cast<std::string>(); }
 
@@ -117,6 +119,7 @@ Gather::Gather(const py::list& param_list, const py::list& states, const py::lis
     groups[i].members = groups[i].dict["params"];
     groups[i].n_members = static_cast<int64_t>(py::len(groups[i].members));
     for (double& w : groups[i].written) w = std::nan("");
+    groups[i].with_ema = is_there(PyDict_GetItemWithError(groups[i].dict.ptr(), n.group_keys[kKeyEmaDecay]));
   }
 }
 
@@ -231,8 +234,7 @@ int Gather::read_betas(int64_t index, PyObject* value) {
   GroupConfig& config = configs[static_cast<size_t>(index)];
   const py::object pair = py::reinterpret_borrow<py::object>(value);
   if (value == nullptr || !PySequence_Check(value) || py::len(pair) != 2)
-    throw Error(ErrorKind::kInvalidArgument,
-                "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
+    throw Error(ErrorKind::kInvalidArgument, "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
   int flags = 0;
   for (const ScheduledValue which : {optim::kBeta1, optim::kBeta2}) {
     const double x = read_number(index, py::object(pair[py::int_(which - optim::kBeta1)]).ptr(), key_name(which));
@@ -294,7 +296,8 @@ int Gather::read_group(int64_t index) {
       case kKeyBetas: flags |= read_betas(index, value); break;
       case kKeyEps: read(optim::kEps); break;
       case kKeyEmaDecay:
-        if (value != nullptr && value != Py_None) read(optim::kEmaDecay);
+        if (is_there(value) != group.with_ema) flags |= kStale;
+        if (is_there(value)) read(optim::kEmaDecay);
         break;
       case kKeyMaximize: config.maximize = value != nullptr && PyObject_IsTrue(value) == 1; break;
       case kKeyDecoupled: config.decoupled = value == nullptr || PyObject_IsTrue(value) == 1; break;
@@ -309,16 +312,17 @@ int Gather::read_group(int64_t index) {
 
 void Gather::set_schedule(int64_t group, ScheduledValue which, int64_t count, bool in_tokens) {
   GroupConfig& config = configs.at(static_cast<size_t>(group));
-  if (config.segments[which] > 0 && count == 0) {  // a plain number again: look at it even if it is the same object
-    const Key key = which == optim::kBeta1 || which == optim::kBeta2 ? kKeyBetas : key_of(which);
-    if (key != kKeys) groups[static_cast<size_t>(group)].values[key] = py::object();
-  }
-  config.segments[which] = count;
-  if (which == optim::kLr) config.override_lr = 0;  // belonged to the schedule before
+  Group& g = groups.at(static_cast<size_t>(group));
+  int64_t& segments = config.segments[which];
+  const bool plain_again = segments > 0 && count == 0;
+  segments = count;
   config.in_tokens[which] = in_tokens;
-  bool any = false;
-  for (const int64_t n : config.segments) any = any || n > 0;
-  groups[static_cast<size_t>(group)].any_scheduled = any;
+  if (which == optim::kLr) config.override_lr = 0;  // belonged to the schedule before
+  // Looked at anew even if it is the same object.
+  if (plain_again)
+    for (py::object& seen : g.values) seen = py::object();
+  g.any_scheduled = false;
+  for (const int64_t n : config.segments) g.any_scheduled = g.any_scheduled || n > 0;
 }
 
 int Gather::refresh(const py::object& replacement) {

@@ -30,9 +30,9 @@ class Gather {
  public:
   struct Param {
     pybind11::object tensor;
-    pybind11::object state;                       // dict, or None while the parameter never had a gradient
+    pybind11::object state;  // dict, or None while the parameter never had a gradient
     std::vector<std::pair<PyObject*, pybind11::object>> state_tensors;  // key and tensor of each one planned
-    int64_t entry = -1;                           // index into the plan's tensors, -1 = not planned
+    int64_t entry = -1;                                                 // index into the plan's tensors, -1 = not planned
     void* data = nullptr;
     dlpack::DataType dtype{};
     dlpack::Device device{};
@@ -46,6 +46,7 @@ class Gather {
     pybind11::object values[8];               // the objects last read, compared by identity
     double written[optim::kScheduledValues];  // what we last wrote for a scheduled value
     bool any_scheduled = false;
+    bool with_ema = false;  // as planned
   };
 
   // tensor_type: torch.Tensor, given so that this file needs no torch.

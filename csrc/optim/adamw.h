@@ -30,7 +30,7 @@ struct Scalars {
   float step;   // lr sqrt(1 - beta2^t) / (1 - beta1^t)
   float eps;    // eps sqrt(1 - beta2^t)
   float decay;  // lr wd (0 for Adam)
-  float one_minus_ema_decay;
+  float ema_decay, one_minus_ema_decay;
 };
 
 struct BiasCorrection {
@@ -55,6 +55,7 @@ REWARM_HD Scalars fold(const Hyper& h, const BiasCorrection& c, double grad_fact
   s.step = static_cast<float>(h.lr * c.second_root / c.first);
   s.eps = static_cast<float>(h.eps * c.second_root);
   s.decay = h.decoupled ? static_cast<float>(h.lr * h.weight_decay) : 0.0f;
+  s.ema_decay = static_cast<float>(h.ema_decay);
   s.one_minus_ema_decay = static_cast<float>(1.0 - h.ema_decay);
   return s;
 }

@@ -41,7 +41,8 @@ class AdamWCpu final : private ParallelJob {
   enum Phase { kNorm = 0, kUpdate = 1, kPhases = 2 };
   static constexpr int kMaxThreads = 64;
   static constexpr int64_t kAlwaysWide = int64_t{1} << 22;  // a step of this size takes milliseconds; not tuned
-  static constexpr int64_t kElementsPerThread = 16384;      // below two of these nobody is woken; not measured here
+  static constexpr int64_t kTile = 1024;  // elements; theirs lie in the first-level cache together. A multiple of 256
+  static constexpr int64_t kElementsPerThread = 16384;  // below two of these nobody is woken; not measured here
 
   void work(int slot) override;
   int widest(int threads) const;
@@ -51,12 +52,15 @@ class AdamWCpu final : private ParallelJob {
   void open_update();
   void norm_chunk(int64_t i);
   void update_chunk(int64_t i);
+  double update_in_tiles(const TensorEntry& e, UpdateFunction update, UpdateArgs a, float* ema) const;
+  void finish_observation() const;
   void finish_norm(double sum);
   void prepare_update();
 
   Plan plan_;
   const Kernels* kernels_;
-  std::vector<double> partials_;  // [n_chunks] sums of squares, one fixed slot a chunk
+  bool any_ema_ = false;
+  std::vector<double> partials_;  // [n_chunks] sums of squares, one fixed slot a chunk: of gradients, then of changes
   std::vector<Scalars> scalars_;  // [n_tensors]
   std::array<std::array<ClaimRange, kMaxThreads>, kPhases> claims_;
 
@@ -68,6 +72,7 @@ class AdamWCpu final : private ParallelJob {
   bool with_norm_ = false;
   bool with_update_ = true;
   bool skip_ = false;
+  bool extras_ = false;  // something rides along with the update
   double grad_factor_ = 1.0;
   std::array<std::atomic<int64_t>, kPhases> done_;
   std::atomic<bool> update_open_{false};

@@ -52,9 +52,9 @@ struct Chunk {
 
 // One row per group; refreshed from param_groups before a step, plain data for upload.
 struct GroupConfig {
-  double value[kScheduledValues];        // used where segments is 0; that of lr also where override_lr is not
-  int64_t segments[kScheduledValues];    // number of segments, 0 = a plain float
-  int64_t in_tokens[kScheduledValues];   // 1 = the schedule counts tokens
+  double value[kScheduledValues];       // used where segments is 0; that of lr also where override_lr is not
+  int64_t segments[kScheduledValues];   // number of segments, 0 = a plain float
+  int64_t in_tokens[kScheduledValues];  // 1 = the schedule counts tokens
   double lr_scale;
   int64_t decoupled, maximize;
   int64_t override_lr;   // 1 = lr was set to exactly 0.0 from outside: apply it, leave the schedule alone
@@ -72,13 +72,13 @@ enum Counter : int64_t {
   kUpdates = 0,
   kTokens = 1,
   kSkipped = 2,
-  kClipped = 3,       // updates whose gradients were scaled down
-  kNorms = 4,         // updates whose norm was read: what kClipped is a part of
-  kNormSpikes = 5,    // norms far above their running mean
-  kNormSpiking = 6,   // whether the last one was
-  kLosses = 7,        // losses recorded
-  kLossSpikes = 8,    // those far above their running mean
-  kLossSpiking = 9,   // whether the last one was
+  kClipped = 3,      // updates whose gradients were scaled down
+  kNorms = 4,        // updates whose norm was read: what kClipped is a part of
+  kNormSpikes = 5,   // norms far above their running mean
+  kNormSpiking = 6,  // whether the last one was
+  kLosses = 7,       // losses recorded
+  kLossSpikes = 8,   // those far above their running mean
+  kLossSpiking = 9,  // whether the last one was
   kOrigins = 10
 };
 enum Scalar : int64_t {
@@ -97,15 +97,27 @@ enum GroupScalar : int64_t {
   kLrArea = 1,         // sum of the applied rates
   kAnnealingArea = 2,  // sum of kAnnealing
   kAnnealing = 3,      // falls of the rate, forgotten geometrically
-  kGroupScalars = 4
+  kAreaLr = 4,         // the rate that the areas counted last
+  kGroupScalars = 5
+};
+
+// How the statistics of a run forget, and what they call a spike.
+struct Watch {
+  double annealing_decay;  // lambda of the annealing area
+  double decay;            // of the running means and variances
+  double deviations;       // a spike lies more than so many standard deviations above the mean
+  int64_t after;           // values seen before anything is called a spike
 };
 
 struct StepOptions {
   bool clip;
   double max_grad_norm;  // unless a schedule of group 0 drives it
   bool skip_nonfinite;   // skip the update when the gradient norm is not finite
-  bool advance;          // false: an override step, counters of schedules stay
-  int64_t tokens;        // tokens consumed by this update
+  bool zero_gradients;   // present gradients become zero, also when the update is skipped
+  bool observe;          // read kUpdateRms
+  Watch watch;
+  bool advance;    // false: an override step, counters of schedules stay
+  int64_t tokens;  // tokens consumed by this update
   bool stochastic_rounding;
   uint64_t seed;
 };

@@ -29,6 +29,9 @@ def schedule_value(segments: Any, step: int) -> float:
 def schedule_values(segments: Any, steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Values at many counters; releases the GIL."""
 
+def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:
+    """One more value of a statistic on the CPU; addresses of mean and variance, and of values seen, spikes and the last verdict."""
+
 class AdamWPlan:
     """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""
 
@@ -65,6 +68,10 @@ class AdamWPlan:
     def refresh(self, gradients: list[Any] | None) -> int: ...
     def publish(self) -> None: ...
     def zero_grad(self) -> None: ...
+    def set_extras(
+        self, zero_gradients: bool, observe: bool, annealing_decay: float, decay: float, deviations: float, after: int
+    ) -> None:
+        """What rides along with every step; see Watch in csrc/optim/plan.h."""
     def step_cpu(
         self,
         gradients: list[Any] | None,

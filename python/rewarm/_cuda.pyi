@@ -35,6 +35,12 @@ class AdamWCudaPlan:
         skip_nonfinite: bool,
         stochastic_rounding: bool,
         seed: int,
+        zero_gradients: bool,
+        observe: bool,
+        annealing_decay: float,
+        decay: float,
+        deviations: float,
+        after: int,
     ) -> None: ...
     @property
     def image(self) -> NDArray[np.int64]:

@@ -14,8 +14,10 @@ from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, checked_scalar, checked_values, each_param, param_name, value_of
 from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.checkpoint import Checkpointed
+from rewarm.optim.diagnostics import Diagnostics, checked_diagnostics
+from rewarm.optim.ema import Averaged
 from rewarm.optim.lr_scheduler import DrivenLR
-from rewarm.optim.plan import Flag, Plan
+from rewarm.optim.plan import Flag, Plan, zero_gradients
 from rewarm.schedule import Schedule
 
 _profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
@@ -24,7 +26,7 @@ _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
 
 
-class AdamW(Checkpointed):
+class AdamW(Checkpointed, Averaged):
     r"""torch.optim.AdamW, LambdaLR, clip_grad_norm_ and zero_grad in one step; exact, and closer to float64 than torch's own.
 
     .. math::
@@ -61,6 +63,13 @@ class AdamW(Checkpointed):
         state_dtype: dtype of the moments; None means each parameter's own.
         stochastic_rounding: Round bfloat16 parameters stochastically (cpu, cuda, reference). Off by default.
         seed: Key of the stochastic rounding.
+        ema_decay: Keep ``ema <- ema + (1 - ema_decay) (theta - ema)`` of every parameter in ``state[p]["ema"]``, float32, from
+            theta before its first step on; a float in [0, 1] or a Schedule, 1 - tau for a target network. Groups may have their
+            own, or None. An update that is skipped, or a parameter without gradient, leaves it alone. See `ema_parameters` and
+            `ema_weights`.
+        zero_grad_in_step: Present gradients become zeros in the same pass, also when the update is skipped: no zero_grad()
+            is needed; absent ones stay None. Off, gradients are never written.
+        diagnostics: True also reads `update_rms`; a `Diagnostics` sets how spikes and the annealing area are counted.
 
     Raises:
         InvalidArgument: A value out of range, by name.
@@ -91,6 +100,9 @@ class AdamW(Checkpointed):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         seed: int = 0,
+        ema_decay: float | Schedule | None = None,
+        zero_grad_in_step: bool = False,
+        diagnostics: bool | Diagnostics = False,
     ) -> None:
         if differentiable:
             raise InvalidArgument("AdamW: differentiable=True is not supported: the step is not recorded by autograd")
@@ -106,10 +118,13 @@ class AdamW(Checkpointed):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.seed = int(seed)
+        self.zero_grad_in_step = bool(zero_grad_in_step)
+        self.diagnostics = checked_diagnostics(diagnostics)
         self.schedules = []
         self._named_backend = backend
         self._set_up()
-        self._defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps, "max_grad_norm": norm_schedule}
+        self._defaults: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
+        self._defaults |= {"max_grad_norm": norm_schedule, "ema_decay": ema_decay}
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -158,8 +173,8 @@ class AdamW(Checkpointed):
         """Adds parameters, as torch does; they start at t = 0 under the current schedule.
 
         Args:
-            param_group: A dict with "params" and any of lr, betas, eps, weight_decay (floats or Schedules), amsgrad, maximize,
-                decoupled_weight_decay.
+            param_group: A dict with "params" and any of lr, betas, eps, weight_decay, ema_decay (floats or Schedules), amsgrad,
+                maximize, decoupled_weight_decay.
 
         Raises:
             InvalidArgument: A value out of range, or the key "max_grad_norm": the norm spans all groups.
@@ -224,6 +239,8 @@ class AdamW(Checkpointed):
             refuse_while_capturing(self.device, "step with a closure")
             with torch.enable_grad():
                 loss = closure()
+        if self._swapped:
+            raise InvalidArgument("AdamW: step: the parameters hold their averages: leave ema_weights() first")
         plan = self._plan
         if (
             plan is None
@@ -279,6 +296,8 @@ class AdamW(Checkpointed):
             given = self.__dict__
             flags = Flag(plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf")))
             if flags < Flag.NO_GRADIENT:
+                if self.zero_grad_in_step and gradients is not None:
+                    zero_gradients([p for p, copy in zip(plan.params, gradients, strict=True) if copy is not None])
                 return
         raise UnsupportedTensor(f"AdamW: step: the gradients could not be made to fit their parameters ({flags!r})")
 

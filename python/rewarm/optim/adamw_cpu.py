@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper, norm_limit
+from rewarm.optim.plan import SKIPPED, Flag, Plan, Stepper, norm_limit, zero_gradients
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -20,9 +20,12 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
     t, counters, scalars = plan.t.data_ptr(), tables.counters.data_ptr(), tables.scalars.data_ptr()
     max_grad_norm, skip_nonfinite = norm_limit(opt), opt.skip_nonfinite
     stochastic_rounding, seed = opt.stochastic_rounding, opt.seed
+    plan.native.set_extras(zero_gradients=opt.zero_grad_in_step, **opt.diagnostics.options)
     threads, mark_written = torch.get_num_threads, plan.mark_written
     shards = plan.shards
     exchanges = shards is not None and shards.n_classes > 1 and (max_grad_norm >= 0.0 or skip_nonfinite)
+
+    opt_zeroes = opt.zero_grad_in_step
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         loss_scale = 1.0
@@ -30,6 +33,8 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             loss_scale = float(grad_scale)
         if found_inf is not None and float(found_inf) != 0.0:
             tables.counters[SKIPPED] += 1
+            if opt_zeroes:
+                zero_gradients(plan.params)
             return 0
         total = None
         if exchanges and shards is not None:

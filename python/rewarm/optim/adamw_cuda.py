@@ -66,6 +66,8 @@ class CudaStepper:
             skip_nonfinite=opt.skip_nonfinite,
             stochastic_rounding=opt.stochastic_rounding,
             seed=opt.seed,
+            zero_gradients=opt.zero_grad_in_step,
+            **opt.diagnostics.options,
         )
         workspace = torch.zeros(step.workspace_words, dtype=torch.int64, device=device)
         image = torch.from_numpy(step.image)

@@ -16,23 +16,31 @@ from rewarm.optim import adamw_reference as reference
 from rewarm.optim.arguments import SCHEDULED, value_of
 from rewarm.optim.plan import (
     CLIP_COEF,
+    CLIP_RATE,
+    CLIPPED,
     LAST_LR,
+    LR_AREA,
     NORM,
+    NORM_MEAN,
+    NORMS,
     SKIPPED,
     STATE_KEYS,
     TOKENS,
+    UPDATE_RMS,
     UPDATES,
     Flag,
     Plan,
     Stepper,
     origin_word,
     planned_gradients,
+    zero_gradients,
 )
 from rewarm.optim.sharded import local_of
 from rewarm.schedule import schedule_reference
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
+    from rewarm.optim.diagnostics import Diagnostics
 
 
 def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
@@ -50,9 +58,17 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
 
     written_before: list[Any] = []
 
+    def fill_with_zeros(gradients: list[Tensor | None]) -> None:
+        with torch.no_grad():
+            for g in gradients:
+                if g is not None:
+                    g.zero_()
+
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         if found_inf is not None and float(found_inf) != 0.0:
             counters[SKIPPED] += 1
+            if opt.zero_grad_in_step:
+                zero_gradients(plan.params)
             return 0
         flags: int = plan.native.refresh(gradients)
         if flags >= Flag.NO_GRADIENT:
@@ -67,18 +83,38 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             coefficient = reference.clip_coefficient(norm, limit)
             skip = opt.skip_nonfinite and not math.isfinite(norm)
             scalars[NORM], scalars[CLIP_COEF] = norm, 0.0 if skip else coefficient
+            watch(norm, scalars[NORM_MEAN : NORM_MEAN + 2], counters[NORMS : NORMS + 3], opt.diagnostics)
+            if math.isfinite(norm):
+                counters[CLIPPED] += coefficient < 1.0
+                scalars[CLIP_RATE] = int(counters[CLIPPED]) / int(counters[NORMS])
             if skip:
                 counters[SKIPPED] += 1
+                if opt.zero_grad_in_step:
+                    fill_with_zeros(grads)
                 return flags
             factor *= coefficient
         rates = [scheduled(g, "lr") * group.get("lr_scale", 1.0) for g, group in enumerate(opt.param_groups)]
-        opt.tables.group_scalars[:, LAST_LR] = torch.tensor(rates, dtype=torch.float64)
+        for results, rate in zip(opt.tables.group_scalars, rates, strict=True):
+            results[LAST_LR] = rate
+            if not plan.native.hold:
+                reference.record_lr(results[LR_AREA:], rate, opt.diagnostics.annealing_decay)
+        changes, elements = 0.0, 0
         for entry, (k, grad) in enumerate(zip(plan.planned, grads, strict=True)):
             if grad is None:
                 continue
             g = int(plan.entries[entry, 7])
+            before = plan.locals[k].detach().clone()
             values = {key: scheduled(g, key) for key in ("weight_decay", "beta1", "beta2", "eps")}
             _step_one(opt, plan, entry, k, grad, factor, lr=rates[g], **values)
+            changes += float((plan.locals[k].detach().double() - before.double()).square().sum())
+            elements += grad.numel()
+            if plan.entries[entry, 10]:
+                average = local_of(opt.state[plan.params[k]]["ema"])
+                average.copy_(reference.moving_average(average, plan.locals[k].detach(), scheduled(g, "ema_decay")))
+        if opt.diagnostics.update_rms:
+            scalars[UPDATE_RMS] = math.sqrt(changes / elements) if elements else 0.0
+        if opt.zero_grad_in_step:
+            fill_with_zeros(grads)
         counters[UPDATES] += 0 if plan.native.hold else 1
         counters[TOKENS] += tokens
         return flags
@@ -94,6 +130,20 @@ def _grad_norm(plan: Plan, grads: list[Tensor | None]) -> float:
         if grad is not None:
             sums[k] += grad.double().square().sum().cpu()
     return float(plan.shards.exchanged(sums.to(plan.t.device)).sqrt())
+
+
+def watch(value: float, moments: Tensor, counts: Tensor, diagnostics: Diagnostics) -> None:
+    """One more value of a statistic, in place; see `reference.watch_value`."""
+    before = (float(moments[0]), float(moments[1])), (int(counts[0]), int(counts[1]))
+    new_moments, new_counts = reference.watch_value(
+        value,
+        *before,
+        decay=diagnostics.spike_decay,
+        deviations=diagnostics.spike_deviations,
+        after=diagnostics.spike_after,
+    )
+    moments.copy_(torch.tensor(new_moments, dtype=torch.float64))
+    counts.copy_(torch.tensor(new_counts))
 
 
 def _step_one(

@@ -24,7 +24,9 @@ _DECOUPLED, _MAXIMIZE, _OVERRIDE = tl.constexpr(22), tl.constexpr(23), tl.conste
 _LR_ADDRESS, _LR_IS_DOUBLE = tl.constexpr(25), tl.constexpr(26)
 _UPDATES, _TOKENS, _ORIGINS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(10)
 _ROW_WORDS = tl.constexpr(64 * 8)
+_LAST_LR, _LR_AREA, _ANNEALING_AREA, _ANNEALING, _AREA_LR = (tl.constexpr(word) for word in range(5))
 
+_MAX_FLOAT64 = tl.constexpr(1.7976931348623157e308)
 _MAX_FLOAT32 = tl.constexpr(3.4028234663852886e38)
 
 
@@ -148,3 +150,57 @@ def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, t, gra
         (eps * second_root).to(tl.float32),
         tl.where(decoupled, lr * weight_decay, 0.0).to(tl.float32),
     )
+
+
+@triton.jit
+def ema_scalars(configs_i64, configs_f64, rows_i64, rows_f64, counters, group):
+    """The decay of a group's moving average and what is left to 1, rounded once to float32."""
+    decay = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _EMA_DECAY)
+    return decay.to(tl.float32), (1.0 - decay).to(tl.float32)
+
+
+@triton.jit
+def blended(ema, theta, decay, weight):
+    """``blend_vector`` of csrc/optim/extras_loop.h: the moving average after theta."""
+    ahead = theta - ema
+    moved = tl.where(weight > 0.5, tl.fma(0.0 - decay, ahead, theta), tl.fma(weight, ahead, ema))
+    return tl.where(weight == 0.0, ema, moved)
+
+
+@triton.jit
+def is_finite(x):
+    """Whether a float64 is neither infinite nor NaN."""
+    return tl.abs(x) <= _MAX_FLOAT64
+
+
+@triton.jit
+def watch_value(x, moments, counts, decay, deviations, after):
+    """``watch_value`` of csrc/optim/advance.h, by one program; returns the values seen, this one included where it is finite."""
+    seen = tl.load(counts)
+    mean, variance = tl.load(moments), tl.load(moments + 1)
+    finite = is_finite(x)
+    spike = (finite == 0) | ((seen >= after) & (x > mean + deviations * tl.sqrt(variance)))
+    tl.store(counts + 1, tl.load(counts + 1) + spike.to(tl.int64))
+    tl.store(counts + 2, spike.to(tl.int64))
+    if finite:
+        even, forgetting = 1.0 / (seen + 1).to(tl.float64), 1.0 - decay
+        weight = tl.where(even > forgetting, even, forgetting)
+        off = x - mean
+        tl.store(counts, seen + 1)
+        tl.store(moments, mean + weight * off)
+        tl.store(moments + 1, (1.0 - weight) * (variance + weight * off * off))
+    return seen + finite.to(tl.int64)
+
+
+@triton.jit
+def record_lr(group_scalars, lr, annealing_decay, advance):
+    """``record_lr`` of csrc/optim/advance.h: the applied rate of a group and its areas."""
+    tl.store(group_scalars + _LAST_LR, lr)
+    if advance != 0:
+        before = tl.load(group_scalars + _AREA_LR)
+        fall = tl.where(is_finite(before), before - lr, 0.0)
+        annealing = tl.fma(annealing_decay, tl.load(group_scalars + _ANNEALING), fall)
+        tl.store(group_scalars + _ANNEALING, annealing)
+        tl.store(group_scalars + _ANNEALING_AREA, tl.load(group_scalars + _ANNEALING_AREA) + annealing)
+        tl.store(group_scalars + _LR_AREA, tl.load(group_scalars + _LR_AREA) + lr)
+        tl.store(group_scalars + _AREA_LR, lr)

@@ -33,7 +33,7 @@ TABLE_BLOCK = 1024
 #: Contraction of a product and a sum is Triton's default in some releases; here the kernels say where they want it.
 LAUNCH = {"num_warps": 4, "enable_fp_fusion": False}
 
-_DTYPE_COLUMN, _STATE_DTYPE_COLUMN = 8, 9
+_DTYPE_COLUMN, _STATE_DTYPE_COLUMN, _EMA_COLUMN = 8, 9, 10
 
 
 def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
@@ -78,7 +78,9 @@ class TritonStepper:
             "rows_f64": tables.rows.view(torch.float64),
             "counters_ptr": tables.counters,
         }
+        watch = opt.diagnostics.words
         common = {
+            "watch_ptr": torch.tensor(watch, dtype=torch.float64, device=device),
             "entries_ptr": torch.from_numpy(plan.entries).to(device),
             "chunks_ptr": torch.from_numpy(plan.native.chunks).to(device),
             "scalars_f64": tables.scalars,
@@ -103,6 +105,10 @@ class TritonStepper:
             "COMBINATIONS": _bits(3 * dtypes + state_dtypes),
             "WITH_NORM": self._norm is not None,
             "BY_BITS": INTERPRETED,
+            "changes_ptr": torch.zeros(n_chunks if opt.diagnostics.update_rms else 1, dtype=torch.float64, device=device),
+            "EMA": bool(plan.entries[:, _EMA_COLUMN].any()),
+            "ZERO": opt.zero_grad_in_step,
+            "OBSERVE": opt.diagnostics.update_rms,
         }
         self._no_scale = torch.ones(1, dtype=torch.float32, device=device)
         self._no_inf = torch.zeros(1, dtype=torch.float32, device=device)

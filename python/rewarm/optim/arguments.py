@@ -42,6 +42,14 @@ def checked_beta(name: str, beta: object) -> float:
     return checked_scalar(name, beta, below=1.0)
 
 
+def checked_fraction(name: str, value: object) -> float:
+    """A float in [0, 1], or InvalidArgument."""
+    number = checked_scalar(name, value)
+    if number > 1.0:
+        raise InvalidArgument(f"AdamW: {name}: expected a number in [0, 1], got {value!r}")
+    return number
+
+
 def checked_pair(name: str, betas: object) -> Sequence[object]:
     """A sequence of two, or InvalidArgument."""
     if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
@@ -82,6 +90,9 @@ def checked_values(g: int, group: dict[str, Any], defaults: dict[str, Any]) -> d
     pair = checked_pair(f"group {g}: betas", group.get("betas", defaults["betas"]))
     group["betas"] = tuple(number(f"beta{i + 1}", f"betas[{i}]", pair[i], checked_beta) for i in range(2))
     group["eps"] = number("eps", "eps", group.get("eps", defaults["eps"]))
+    average = group.get("ema_decay", defaults["ema_decay"])
+    if average is not None:
+        group["ema_decay"] = number("ema_decay", "ema_decay", average, checked_fraction)
     return schedules
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,31 @@ from torch import Tensor
 from rewarm.errors import RewarmError, StateDictMismatch
 from rewarm.optim.arguments import SCHEDULED, each_param, param_name, value_of
 from rewarm.optim.live import Observed
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, Plan, new_state, origin_word
+from rewarm.optim.plan import (
+    CLIP_RATE,
+    CLIPPED,
+    GROUP_RESULTS,
+    LAST_LR,
+    LOSS_SPIKING,
+    OBSERVED_COUNTS,
+    OBSERVED_SCALARS,
+    SKIPPED,
+    STATE_KEYS,
+    TOKENS,
+    UPDATES,
+    Plan,
+    Tables,
+    new_average,
+    new_state,
+    origin_word,
+)
 from rewarm.optim.sharded import as_placed, is_sharded
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("scheduled", "updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED), "exact_steps")
+COUNTER_KEYS = ("scheduled", "updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED))
+COUNTER_KEYS += ("exact_steps", "results", "observed")
 #: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
 _OPTIONAL = ("max_grad_norm", "ema_decay")
 _EXACT_IN_FLOAT32 = 2**24
@@ -37,6 +56,8 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
     counts = opt.exact_counts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
+    results = opt.tables.group_scalars.tolist() if opt.has_tables else []
+    observed = opt.tables.observed() if opt.has_tables else {}
     try:
         for g, group in enumerate(opt.param_groups):
             exported: dict[str, Any] = {
@@ -52,6 +73,9 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
             exported["scheduled"] = ",".join(live)
             if live:
                 exported["schedules"] = {key: _as_leaf(schedule) for key, schedule in live.items()}
+            if results and not math.isnan(results[g][LAST_LR]):
+                exported["results"] = dict(zip(GROUP_RESULTS, results[g], strict=True))
+                exported["observed"] = observed
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
@@ -111,7 +135,7 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         if entry:
             amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
-    schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
+    schedules = [_checked_schedules(opt, g, saved) for g, saved in enumerate(saved_groups)]
 
     # Then change, without another way to fail.
     known = _load_state(opt, loaded, foreign)
@@ -162,6 +186,10 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
                 f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
                 "state dict of another model"
             )
+    average = entry.get("ema")
+    if average is not None and (not isinstance(average, Tensor) or average.shape != p.shape):
+        shown = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
+        raise StateDictMismatch(f"AdamW: load_state_dict: {where}: 'ema': expected a tensor of shape {tuple(p.shape)}, got {shown}")
     return entry
 
 
@@ -179,8 +207,13 @@ def _from_leaf(schedule: Any) -> Any:
     return {**schedule, "segments": list(segments)} if isinstance(segments, tuple) else schedule
 
 
-def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
+def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
     stored = saved.get("schedules")
+    if "max_grad_norm" in (stored or ()) and opt.max_grad_norm is None:
+        raise StateDictMismatch(
+            "AdamW: load_state_dict: its gradients are clipped under a Schedule of max_grad_norm, and this optimizer reads no "
+            "norm: pass max_grad_norm="
+        )
     try:
         found = {key: Schedule.from_dict(_from_leaf(stored[key])) for key in SCHEDULED if key in stored} if stored else {}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
@@ -206,9 +239,18 @@ def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], 
             wanted = opt.state_dtype or p.dtype
             keys = [key for key in STATE_KEYS if key in entry]
             if not state or any(key not in state or state[key].dtype != wanted for key in keys):
+                average = (state or {}).get("ema")
                 state = opt.state[p] = new_state(p, wanted, "max_exp_avg_sq" in entry, opt.step_device)
+                if average is not None:
+                    state["ema"] = average
             for key in keys:
                 state[key].copy_(as_placed(p, entry[key]))
+            if "ema" in entry:
+                if "ema" not in state:
+                    state["ema"] = new_average(p)
+                state["ema"].copy_(as_placed(p, entry["ema"]))
+            else:
+                state.pop("ema", None)  # it would belong to another run; the next step begins a new one
             state["step"].fill_(float(entry["step"]))
             known[id(p)] = int(entry["step"])
             for key, value in entry.items():
@@ -231,11 +273,20 @@ def _load_counters(opt: Checkpointed, saved_groups: list[dict[str, Any]], loaded
     for g, saved in enumerate(saved_groups):
         for which, key in enumerate(SCHEDULED):
             words[origin_word(g, which)] = saved.get(f"{key}_origin", 0)
+    words[CLIPPED : LOSS_SPIKING + 1] = [int(first.get("observed", {}).get(key, 0)) for key in OBSERVED_COUNTS]
     opt.seed = int(first.get("seed", opt.seed))
     values = torch.from_numpy(words)
     tables.host_counters.copy_(values)
     if tables.counters is not tables.host_counters:
         tables.counters.copy_(values)
+    # What a checkpoint does not tell starts anew.
+    fresh = Tables(torch.device("cpu"), len(saved_groups))
+    for word, key in enumerate(OBSERVED_SCALARS, CLIP_RATE):
+        fresh.scalars[word] = float(first.get("observed", {}).get(key, fresh.scalars[word]))
+    for row, saved in zip(fresh.group_scalars, saved_groups, strict=True):
+        for word, key in enumerate(GROUP_RESULTS):
+            row[word] = float(saved.get("results", {}).get(key, row[word]))
+    tables.scalars.copy_(fresh.scalars)
 
 
 class Checkpointed(Observed):
@@ -299,15 +350,17 @@ class Checkpointed(Observed):
 
     def __getstate__(self) -> dict[str, Any]:
         options = ("_max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend")
+        options += ("zero_grad_in_step", "diagnostics")
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
+        scalars = self._tables.scalars.tolist() if self._tables is not None else None
         counts = self.exact_counts()
         steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
-        return super().__getstate__() | copied | {"_counters": counters, "_steps": steps}
+        return super().__getstate__() | copied | {"_counters": counters, "_scalars": scalars, "_steps": steps}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        counters, steps = state.pop("_counters"), state.pop("_steps")
+        counters, scalars, steps = state.pop("_counters"), state.pop("_scalars"), state.pop("_steps")
         self.schedules = state["schedules"]
         self._set_up()
         super().__setstate__(state)
@@ -317,3 +370,4 @@ class Checkpointed(Observed):
             values = torch.tensor(counters, dtype=torch.int64)
             self.tables.host_counters.copy_(values)
             self.tables.counters.copy_(values)
+            self.tables.scalars.copy_(torch.tensor(scalars, dtype=torch.float64))

@@ -31,7 +31,11 @@ STATE_KEYS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 #: Words of `Tables`, as in csrc/optim/plan.h.
 UPDATES, TOKENS, SKIPPED, CLIPPED, NORMS, NORM_SPIKES, NORM_SPIKING, LOSSES, LOSS_SPIKES, LOSS_SPIKING = range(10)
 NORM, CLIP_COEF, CLIP_RATE, UPDATE_RMS, NORM_MEAN, NORM_VARIANCE, LOSS_MEAN, LOSS_VARIANCE = range(8)
-LAST_LR, LR_AREA, ANNEALING_AREA, ANNEALING = range(4)
+LAST_LR, LR_AREA, ANNEALING_AREA, ANNEALING, AREA_LR = range(5)
+#: Names of what is saved of them: counters from CLIPPED on, scalars from CLIP_RATE on, and those of a group.
+OBSERVED_COUNTS = ("clipped", "norms", "norm_spikes", "norm_spiking", "losses", "loss_spikes", "loss_spiking")
+OBSERVED_SCALARS = ("clip_rate", "update_rms", "norm_mean", "norm_variance", "loss_mean", "loss_variance")
+GROUP_RESULTS = ("last_lr", "lr_area", "annealing_area", "annealing", "area_lr")
 
 
 def origin_word(group: int, which: int) -> int:
@@ -56,7 +60,7 @@ class Tables:
 
     Attributes:
         counters: int64 [10 + 7 groups]: updates, tokens, skipped, ... (`Counter` of plan.h), then the origin of every schedule.
-        scalars: float64 [8 + 4 groups]: gradient norm, clip coefficient, ... (`Scalar`), then those of every group
+        scalars: float64 [8 + 5 groups]: gradient norm, clip coefficient, ... (`Scalar`), then those of every group
             (`GroupScalar`), the applied lr first.
         rows: int64 [groups, 7, 64, 8]: the segments of every schedule, as schedule.h lays them out.
         host_counters: The same as `counters` on a CPU; on a GPU what the host knows: updates issued.
@@ -70,7 +74,7 @@ class Tables:
         n_scalars = core.FIRST_GROUP_SCALAR + core.GROUP_SCALARS * n_groups
         self.scalars = torch.zeros(n_scalars, dtype=torch.float64, device=device)
         self.scalars[: UPDATE_RMS + 1] = torch.nan
-        self.group_scalars[:, LAST_LR] = torch.nan
+        self.group_scalars[:, LAST_LR] = self.group_scalars[:, AREA_LR] = torch.nan
         shape = (n_groups, len(SCHEDULED), core.SEGMENTS_PER_SCHEDULE, 8)
         self.rows = torch.zeros(shape, dtype=torch.int64, device=device)
         on_host = device.type == "cpu"
@@ -91,6 +95,27 @@ class Tables:
     def group_scalars(self) -> Tensor:
         """The part of `scalars` that belongs to groups: [groups, GROUP_SCALARS]."""
         return self.scalars[core.FIRST_GROUP_SCALAR :].view(self.n_groups, core.GROUP_SCALARS)
+
+    @staticmethod
+    def _average(where: str, p: Tensor, state: dict[str, Any]) -> Tensor:
+        average: Tensor | None = state.get("ema")
+        if average is None:
+            average = state["ema"] = new_average(p)
+        elif average.shape != p.shape or average.device != p.device or average.dtype is not torch.float32:
+            raise PlanChanged(
+                f"AdamW: {where}: state 'ema': expected torch.float32 of shape {tuple(p.shape)} on {p.device}, got "
+                f"{average.dtype} of shape {tuple(average.shape)} on {average.device}"
+            )
+        if average.stride() != p.stride():
+            average = torch.empty_strided(p.shape, p.stride(), dtype=torch.float32, device=p.device).copy_(average)
+            state["ema"] = average
+        return average
+
+    def observed(self) -> dict[str, int | float]:
+        """What is saved of counters and scalars, by name; numbers that are not finite are left out."""
+        counts = zip(OBSERVED_COUNTS, self.counters[CLIPPED:].tolist(), strict=False)
+        scalars = zip(OBSERVED_SCALARS, self.scalars[CLIP_RATE:].tolist(), strict=False)
+        return {key: value for key, value in (*counts, *scalars) if np.isfinite(value)}
 
     def set_schedule(self, group: int, which: int, schedule: Schedule) -> None:
         """Writes the rows of one schedule in place, on host and device."""
@@ -123,6 +148,20 @@ class Stepper(Protocol):
     ) -> int:
         """Steps, with `gradients` in place of p.grad where they are given."""
         ...
+
+
+def new_average(p: Tensor) -> Tensor:
+    """The moving average at its beginning: `p`, in float32 and its memory layout."""
+    average = torch.empty_like(p, dtype=torch.float32, memory_format=torch.preserve_format, requires_grad=False)
+    return average.copy_(p.detach())
+
+
+def zero_gradients(params: Sequence[Tensor]) -> None:
+    """Fills present gradients with zeros in place, for a step that never reaches a kernel."""
+    with torch.no_grad():
+        for p in params:
+            if p.grad is not None:
+                p.grad.zero_()
 
 
 def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: torch.device | str) -> dict[str, Tensor]:
@@ -189,6 +228,7 @@ class Plan:
             count = int(step.item())
             exact = known_t.get(id(p))
             t.append(exact if exact is not None and float(np.float32(exact)) == count else count)
+            average = self._average(where, p, state) if groups[g].get("ema_decay") is not None else None
             vmax = moments[2].data_ptr() if amsgrad else 0
             codes = (DTYPE_CODES[p.dtype], DTYPE_CODES[moments[0].dtype])
             entries.append(
@@ -202,7 +242,7 @@ class Plan:
                     local.numel(),
                     g,
                     *codes,
-                    0,
+                    local_of(average).data_ptr() if average is not None else 0,
                 )
             )
         check_shared_storage(groups)
@@ -231,6 +271,7 @@ class Plan:
         for g, schedules in enumerate(opt.schedules):
             for which, key in enumerate(SCHEDULED):
                 self.set_schedule(g, which, schedules.get(key), value_of(groups[g], key), opt.written[g].get(key))
+        self.zeroes_gradients = opt.zero_grad_in_step
         self.step = _stepper(opt, self)
 
     @staticmethod
@@ -263,6 +304,22 @@ class Plan:
                 moment = local_of(ordered)
             moments.append(moment)
         return moments
+
+    @staticmethod
+    def _average(where: str, p: Tensor, state: dict[str, Any]) -> Tensor:
+        average: Tensor | None = state.get("ema")
+        if average is None:
+            average = state["ema"] = new_average(p)
+        elif average.shape != p.shape or average.device != p.device or average.dtype is not torch.float32:
+            raise PlanChanged(
+                f"AdamW: {where}: state 'ema': expected torch.float32 of shape {tuple(p.shape)} on {p.device}, got "
+                f"{average.dtype} of shape {tuple(average.shape)} on {average.device}"
+            )
+        local, like = local_of(average), local_of(p)
+        if local.stride() != like.stride() and local.numel():
+            ordered = torch.empty_like(p, dtype=torch.float32, memory_format=torch.preserve_format, requires_grad=False)
+            average = state["ema"] = ordered.copy_(average)
+        return average
 
     def set_schedule(self, group: int, which: int, schedule: Schedule | None, value: object, written: object | None) -> None:
         """Tells the native side that a value is scheduled, and what stands in param_groups because we wrote it.
@@ -301,6 +358,18 @@ class Plan:
         else:
             present = self.native.gradients != 0
             increment_version([p for p, there in zip(self.stepped, present, strict=True) if there])
+        if self.zeroes_gradients:
+            self._mark_zeroed()
+
+    def _mark_zeroed(self) -> None:
+        """Likewise for gradients that were filled with zeros; and as in torch's zero_grad they leave their graph."""
+        gradients = [p.grad for p in self.stepped if p.grad is not None]
+        increment_version(gradients)
+        for g in gradients:
+            if g.grad_fn is not None:
+                g.detach_()
+            else:
+                g.requires_grad_(False)
 
     def counts(self) -> dict[int, int]:
         """Updates applied to every planned parameter, by id of the parameter."""

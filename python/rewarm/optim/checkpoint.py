@@ -218,6 +218,11 @@ def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict
         found = {key: Schedule.from_dict(_from_leaf(stored[key])) for key in SCHEDULED if key in stored} if stored else {}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+    if stored and "updates" not in saved:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule stood "
+            "(torch's flatten_optimizer_state_dict=True drops them)"
+        )
     lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
     if lost:
         raise StateDictMismatch(

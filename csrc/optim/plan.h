@@ -16,7 +16,7 @@
 namespace rewarm::optim {
 
 constexpr int64_t kChunkElements = 16384;     // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
-constexpr int64_t kSegmentsPerSchedule = 64;  // capacity, preallocated so that a swap under capture fits
+constexpr int64_t kSegmentsPerSchedule = schedule::kMaxSegments;  // capacity, preallocated so that a swap under capture fits
 // What a Schedule may drive, in the order of SCHEDULED in rewarm/optim/arguments.py. All are values of a group, except that the
 // limit of the norm is one for all groups: that of group 0.
 enum ScheduledValue : int64_t {
@@ -122,11 +122,16 @@ struct StepOptions {
   uint64_t seed;
 };
 
+// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither moves.
+REWARM_HD const schedule::Knot* knots_of(const schedule::Segment* rows) {
+  return reinterpret_cast<const schedule::Knot*>(rows) - schedule::kMaxKnots;
+}
+
 REWARM_HD double scheduled(const GroupConfig& g, const schedule::Segment* rows, const int64_t* counters, int64_t group,
                            ScheduledValue which) {
   const int64_t now = counters[g.in_tokens[which] ? kTokens : kUpdates] - counters[kOrigins + kScheduledValues * group + which];
   const schedule::Segment* row = rows + (kScheduledValues * group + which) * kSegmentsPerSchedule;
-  return schedule::value_at(row, g.segments[which], now);
+  return schedule::value_at(row, g.segments[which], knots_of(rows), now);
 }
 
 // Any value but lr, for the update about to be applied.
@@ -135,7 +140,8 @@ REWARM_HD double value_now(const GroupConfig& g, const schedule::Segment* rows, 
   return g.segments[which] > 0 ? scheduled(g, rows, counters, group, which) : g.value[which];
 }
 
-// The hyper-parameters of a group for the update about to be applied. rows: [groups][kScheduledValues][kSegmentsPerSchedule].
+// The hyper-parameters of a group for the update about to be applied.
+// rows: [groups][kScheduledValues][kSegmentsPerSchedule], after the knots.
 REWARM_HD Hyper hyper_now(const GroupConfig& g, const schedule::Segment* rows, const int64_t* counters, int64_t group) {
   Hyper h;
   h.lr = g.value[kLr];

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 CHUNK_ELEMENTS: int
 SEGMENTS_PER_SCHEDULE: int
+MAX_SEGMENTS: int
+MAX_KNOTS: int
 ENTRY_COLUMNS: int
 GROUP_CONFIG_WORDS: int
 FIRST_ORIGIN: int
@@ -23,10 +25,10 @@ def best_isa() -> str:
 def advise_huge_pages(address: int, bytes: int) -> None:
     """Asks for 2 MiB pages under memory that nobody has written yet; only advice."""
 
-def schedule_value(segments: Any, step: int) -> float:
-    """Value of packed 64-byte segments (any contiguous buffer) at one counter."""
+def schedule_value(segments: Any, knots: Any | None, step: int) -> float:
+    """Value of packed 64-byte segments and 16-byte knots (any contiguous buffers; None without tables) at one counter."""
 
-def schedule_values(segments: Any, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+def schedule_values(segments: Any, knots: Any | None, steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Values at many counters; releases the GIL."""
 
 def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:

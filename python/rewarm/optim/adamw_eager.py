@@ -146,9 +146,7 @@ def watch(value: float, moments: Tensor, counts: Tensor, diagnostics: Diagnostic
     counts.copy_(torch.tensor(new_counts))
 
 
-def _step_one(
-    opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, factor: float, **values: float
-) -> None:
+def _step_one(opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, factor: float, **values: float) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
     p = plan.locals[k]
     state = {key: local_of(value) for key, value in opt.state[plan.params[k]].items()}

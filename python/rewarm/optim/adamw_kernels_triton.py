@@ -262,9 +262,7 @@ def advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK: tl
 
 
 @triton.jit
-def finish_observation(
-    entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK: tl.constexpr
-):
+def finish_observation(entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK: tl.constexpr):
     """The root of the mean of the squared changes, over all elements that have a gradient."""
     total = tl.zeros([TABLE_BLOCK], dtype=tl.float64)
     for i in range(0, n_chunks, TABLE_BLOCK):
@@ -349,22 +347,82 @@ def update_kernel(
                 if COMBINATIONS & 1:
                     if combination == 0:
                         squares = update_chunk(
-                            p, g, m, v, e, begin, count, scalars, ema, tl.float32, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.float32,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
                         )
                 if COMBINATIONS & 8:
                     if combination == 3:
                         squares = update_chunk(
-                            p, g, m, v, e, begin, count, scalars, ema, tl.bfloat16, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.bfloat16,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
                         )
                 if COMBINATIONS & 16:
                     if combination == 4:
                         squares = update_chunk(
-                            p, g, m, v, e, begin, count, scalars, ema, tl.bfloat16, tl.bfloat16, BLOCK, BY_BITS, EMA, ZERO, OBSERVE
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.bfloat16,
+                            tl.bfloat16,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
                         )
                 if COMBINATIONS & 64:
                     if combination == 6:
                         squares = update_chunk(
-                            p, g, m, v, e, begin, count, scalars, ema, tl.float16, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.float16,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
                         )
             if OBSERVE:
                 tl.store(changes_ptr + i, squares)
@@ -388,6 +446,4 @@ def update_kernel(
             tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
             advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)
             if OBSERVE:
-                finish_observation(
-                    entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK
-                )
+                finish_observation(entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK)

@@ -23,7 +23,7 @@ _SEGMENTS, _IN_TOKENS, _LR_SCALE = tl.constexpr(7), tl.constexpr(14), tl.constex
 _DECOUPLED, _MAXIMIZE, _OVERRIDE = tl.constexpr(22), tl.constexpr(23), tl.constexpr(24)
 _LR_ADDRESS, _LR_IS_DOUBLE = tl.constexpr(25), tl.constexpr(26)
 _UPDATES, _TOKENS, _ORIGINS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(10)
-_ROW_WORDS = tl.constexpr(64 * 8)
+_ROW_WORDS, _KNOT_WORDS = tl.constexpr(64 * 8), tl.constexpr(4096 * 2)
 _LAST_LR, _LR_AREA, _ANNEALING_AREA, _ANNEALING, _AREA_LR = (tl.constexpr(word) for word in range(5))
 
 _MAX_FLOAT64 = tl.constexpr(1.7976931348623157e308)
@@ -74,7 +74,9 @@ def scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WH
         in_tokens = tl.load(configs_i64 + group * _CONFIG_WORDS + _IN_TOKENS + WHICH) != 0
         origin = tl.load(counters + _ORIGINS + _VALUES * group + WHICH)
         now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - origin
-        value = value_at(rows_i64, rows_f64, (_VALUES * group + WHICH) * _ROW_WORDS, count, now)
+        row = (_VALUES * group + WHICH) * _ROW_WORDS
+        # The knots of all tables lie in front of the rows: knots_of in plan.h.
+        value = value_at(rows_i64, rows_f64, row, count, rows_i64 - _KNOT_WORDS, rows_f64 - _KNOT_WORDS, now)
     return value
 
 

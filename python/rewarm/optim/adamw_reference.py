@@ -79,7 +79,7 @@ def update(
 
 
 def moving_average(ema: Tensor, theta: Tensor, decay: float) -> Tensor:
-    """ema + (1 - decay) (theta - ema), in float64."""
+    """Ema + (1 - decay) (theta - ema), in float64."""
     ema = ema.double()
     return ema + (1.0 - decay) * (theta.double() - ema)
 

@@ -70,7 +70,7 @@ def checked_schedule(name: str, key: str, schedule: Schedule) -> Schedule:
 def largest_value(schedule: Schedule) -> float:
     """An upper bound of a schedule's values."""
     ends = [x for s in schedule.segments for x in (s.from_value, s.to_value or 0.0, s.lo)]
-    return max(ends)
+    return max(*ends, *(value for s in schedule.segments for _, value in s.knots or ()))
 
 
 def checked_values(g: int, group: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Schedule]:

@@ -189,7 +189,9 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
     average = entry.get("ema")
     if average is not None and (not isinstance(average, Tensor) or average.shape != p.shape):
         shown = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
-        raise StateDictMismatch(f"AdamW: load_state_dict: {where}: 'ema': expected a tensor of shape {tuple(p.shape)}, got {shown}")
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: {where}: 'ema': expected a tensor of shape {tuple(p.shape)}, got {shown}"
+        )
     return entry
 
 
@@ -321,9 +323,7 @@ class Checkpointed(Observed):
         """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
         self._plan = None
         self._counts = known
-        self.written = [
-            {key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)
-        ]
+        self.written = [{key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)]
         self._write_schedules()
 
     @_outside_compiled_graphs

@@ -33,7 +33,6 @@ from rewarm.optim.plan import (
 )
 from rewarm.schedule import Schedule
 
-
 _MAX_GRAD_NORM = SCHEDULED.index("max_grad_norm")
 
 

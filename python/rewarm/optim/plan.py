@@ -6,6 +6,7 @@ so that counters and schedules keep their addresses.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +19,9 @@ from torch.autograd.graph import increment_version
 from rewarm._native import core
 from rewarm.errors import PlanChanged, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name, value_of
+from rewarm.optim.knots import KnotPlaces
 from rewarm.optim.sharded import Shards, check_options, check_placements, is_sharded, local_of
+from rewarm.schedule import MAX_KNOTS
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -63,8 +66,9 @@ class Tables:
         scalars: float64 [8 + 5 groups]: gradient norm, clip coefficient, ... (`Scalar`), then those of every group
             (`GroupScalar`), the applied lr first.
         rows: int64 [groups, 7, 64, 8]: the segments of every schedule, as schedule.h lays them out.
+        knots: int64 [4096, 2]: the knots that tables among them index, in the memory before `rows`.
         host_counters: The same as `counters` on a CPU; on a GPU what the host knows: updates issued.
-        host_rows: Likewise.
+        host_rows, host_knots: Likewise.
     """
 
     def __init__(self, device: torch.device, n_groups: int) -> None:
@@ -75,11 +79,14 @@ class Tables:
         self.scalars = torch.zeros(n_scalars, dtype=torch.float64, device=device)
         self.scalars[: UPDATE_RMS + 1] = torch.nan
         self.group_scalars[:, LAST_LR] = self.group_scalars[:, AREA_LR] = torch.nan
-        shape = (n_groups, len(SCHEDULED), core.SEGMENTS_PER_SCHEDULE, 8)
-        self.rows = torch.zeros(shape, dtype=torch.int64, device=device)
         on_host = device.type == "cpu"
+        self.knots, self.rows = _schedule_tables(device, n_groups)
         self.host_counters = self.counters if on_host else torch.zeros_like(self.counters, device="cpu")
-        self.host_rows = self.rows if on_host else torch.zeros_like(self.rows, device="cpu")
+        self.host_knots, self.host_rows = (
+            (self.knots, self.rows) if on_host else _schedule_tables(torch.device("cpu"), n_groups)
+        )
+        self._schedules: dict[tuple[int, int], Schedule] = {}
+        self._places = KnotPlaces()
 
     def grown(self, n_groups: int) -> Tables:
         """Tables for more groups that go on where these stand."""
@@ -87,8 +94,14 @@ class Tables:
         for ours, theirs in ((new.counters, self.counters), (new.host_counters, self.host_counters)):
             ours[: theirs.numel()] = theirs
         new.scalars[: self.scalars.numel()] = self.scalars
-        for ours, theirs in ((new.rows, self.rows), (new.host_rows, self.host_rows)):
-            ours[: self.n_groups] = theirs
+        for ours, theirs in (
+            (new.rows[: self.n_groups], self.rows),
+            (new.host_rows[: self.n_groups], self.host_rows),
+            (new.knots, self.knots),
+            (new.host_knots, self.host_knots),
+        ):
+            ours.copy_(theirs)
+        new._schedules, new._places = self._schedules, self._places
         return new
 
     @property
@@ -118,12 +131,28 @@ class Tables:
         return {key: value for key, value in (*counts, *scalars) if np.isfinite(value)}
 
     def set_schedule(self, group: int, which: int, schedule: Schedule) -> None:
-        """Writes the rows of one schedule in place, on host and device."""
-        packed = torch.from_numpy(schedule.pack().view(np.int64).reshape(-1, 8).copy())
-        self.host_rows[group, which, : len(packed)] = packed
-        if self.rows is not self.host_rows:
-            # From pinned memory the copy is asynchronous; torch keeps the memory until it is over.
-            self.rows[group, which, : len(packed)].copy_(packed.pin_memory(), non_blocking=True)
+        """Writes the rows and knots of one schedule in place, on host and device.
+
+        Raises:
+            InvalidArgument: The tables of all schedules have no room for its knots; nothing was changed.
+        """
+        self._places.check_room({**self._schedules, (group, which): schedule}.values())
+        self._schedules[group, which] = schedule
+        place = self._places.find(schedule, self._schedules.values())
+        if place is None:  # the room there is lies in pieces
+            self._places = KnotPlaces()
+            for (g, w), other in self._schedules.items():
+                self._write(g, w, other, self._places.find(other, self._schedules.values()) or 0)
+        else:
+            self._write(group, which, schedule, place)
+
+    def _write(self, group: int, which: int, schedule: Schedule, first_knot: int) -> None:
+        segments = torch.from_numpy(schedule.pack(first_knot=first_knot).view(np.int64).reshape(-1, 8).copy())
+        _copy(segments, self.host_rows[group, which, : len(segments)], self.rows[group, which, : len(segments)])
+        if schedule.n_knots:
+            knots = torch.from_numpy(schedule.pack_knots().view(np.int64).reshape(-1, 2).copy())
+            span = slice(first_knot, first_knot + len(knots))
+            _copy(knots, self.host_knots[span], self.knots[span])
 
     def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
         """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
@@ -138,6 +167,20 @@ def norm_limit(opt: AdamW) -> float:
     """The limit of the norm as the native steps take it, -1 = no clipping; a Schedule of it stands in the tables."""
     limit = opt.max_grad_norm
     return -1.0 if limit is None else limit
+
+
+def _schedule_tables(device: torch.device, n_groups: int) -> tuple[Tensor, Tensor]:
+    """Knots and rows in one piece of memory, the knots in front: `knots_of` in csrc/optim/plan.h counts on it."""
+    shape = (n_groups, len(SCHEDULED), core.SEGMENTS_PER_SCHEDULE, 8)
+    memory = torch.zeros(2 * MAX_KNOTS + math.prod(shape), dtype=torch.int64, device=device)
+    return memory[: 2 * MAX_KNOTS].view(MAX_KNOTS, 2), memory[2 * MAX_KNOTS :].view(shape)
+
+
+def _copy(values: Tensor, host: Tensor, device: Tensor) -> None:
+    host.copy_(values)
+    if device.data_ptr() != host.data_ptr():
+        # From pinned memory the copy is asynchronous; torch keeps the memory until it is over.
+        device.copy_(values.pin_memory(), non_blocking=True)
 
 
 class Stepper(Protocol):

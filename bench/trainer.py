@@ -1,4 +1,4 @@
-"""One optimizer step inside transformers.Trainer: rewarm's AdamW against torch's fused AdamW with LambdaLR and the Trainer's clip.
+"""A step of transformers.Trainer with rewarm's AdamW, and with torch's fused AdamW, LambdaLR and the Trainer's clip.
 
     python bench/trainer.py [--rounds 12] [--steps 40] [--threads 1] [--json FILE]
 
@@ -62,7 +62,8 @@ class Arm:
         self.layers, self.width, self.batch, self.length = SETS[size]
         torch.manual_seed(0)
         config = transformers.GPT2Config(
-            vocab_size=256, n_positions=self.length, n_embd=self.width, n_layer=self.layers, n_head=4, bos_token_id=0, eos_token_id=0
+            vocab_size=256, n_positions=self.length, n_embd=self.width, n_layer=self.layers, n_head=4, bos_token_id=0,
+            eos_token_id=0,
         )  # fmt: skip
         self.model = transformers.GPT2LMHeadModel(config)
         self.name, self.steps = name, steps
@@ -82,8 +83,8 @@ class Arm:
         """One round."""
         clock = Clock()
         settings = transformers.TrainingArguments(
-            folder, max_steps=self.steps, per_device_train_batch_size=self.batch, max_grad_norm=self.max_grad_norm, report_to=[],
-            use_cpu=True, disable_tqdm=True, save_strategy="no", logging_strategy="no", dataloader_pin_memory=False,
+            folder, max_steps=self.steps, per_device_train_batch_size=self.batch, max_grad_norm=self.max_grad_norm,
+            report_to=[], use_cpu=True, disable_tqdm=True, save_strategy="no", logging_strategy="no", dataloader_pin_memory=False,
         )  # fmt: skip
         trainer = transformers.Trainer(
             self.model, settings, train_dataset=Rows(64 * self.batch, self.length),
@@ -121,7 +122,8 @@ def main() -> None:
                     "parameters": sum(p.numel() for p in arm.model.parameters()),
                     "tensors": sum(1 for _ in arm.model.parameters()),
                     "median_s": median, "lower_quartile_s": quarters[0], "upper_quartile_s": quarters[2],
-                    "min_s": min(arm.seconds), "max_s": max(arm.seconds), "runs": len(arm.seconds), "ratio_to_ours": median / ours,
+                    "min_s": min(arm.seconds), "max_s": max(arm.seconds), "runs": len(arm.seconds),
+                    "ratio_to_ours": median / ours,
                 }
             )  # fmt: skip
             print(

@@ -114,7 +114,9 @@ def check_fsdp(out, report):
             told = train(model, opt)
             report[f"{name} {backend}"] = everyones({"told": told, "counters": counters(opt)})
             torch.save(snapshot(model, opt), out / f"{name} {backend}.pt")
-            placed = all(opt.state[p][k].placements == p.placements for p in model.parameters() for k in ("exp_avg", "exp_avg_sq"))
+            placed = all(
+                opt.state[p][k].placements == p.placements for p in model.parameters() for k in ("exp_avg", "exp_avg_sq")
+            )
             report[f"{name} {backend} placed"] = everyones(placed)
             report["local sizes"] = everyones([p.to_local().numel() for p in model.parameters()])
     # One more step, in which a single rank has a gradient that is not finite: nobody may step.
@@ -173,9 +175,7 @@ def check_accelerate(report):
     for name in ("ours", "lambda"):
         model = net()
         opt = make(model, max_grad_norm=CLIP) if name == "ours" else torch.optim.AdamW(model.parameters(), lr=1.0)
-        scheduler = (
-            opt.as_lr_scheduler() if name == "ours" else torch.optim.lr_scheduler.LambdaLR(opt, lambda k: SCHEDULE(k))
-        )
+        scheduler = opt.as_lr_scheduler() if name == "ours" else torch.optim.lr_scheduler.LambdaLR(opt, lambda k: SCHEDULE(k))
         model, opt, scheduler = accelerator.prepare(model, opt, scheduler)
         rates = []
         for k in range(8):

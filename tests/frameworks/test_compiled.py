@@ -20,7 +20,9 @@ def test_no_recompiles_across_learning_rates(driven):
     plain = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     plain.load_state_dict(model.state_dict())
     x, y = torch.randn(16, 4), torch.randn(16, 1)
-    optimizers = [AdamW(m.parameters(), lr=schedule if driven == "schedule" else 0.0, max_grad_norm=0.5) for m in (model, plain)]
+    optimizers = [
+        AdamW(m.parameters(), lr=schedule if driven == "schedule" else 0.0, max_grad_norm=0.5) for m in (model, plain)
+    ]
 
     def train(model, opt):
         loss = (model(x) - y).square().mean()

@@ -25,7 +25,13 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.M | 
 @pytest.mark.parametrize("index", range(1, len(EXAMPLES)))
 def test_example(index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}.items():
+    for name, value in {
+        "RANK": 0,
+        "WORLD_SIZE": 1,
+        "LOCAL_RANK": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+    }.items():
         if "dist.init_process_group" in EXAMPLES[index]:
             monkeypatch.setenv(name, str(value))
     names = {}
@@ -38,4 +44,6 @@ def test_example(index, tmp_path, monkeypatch):
             torch.distributed.destroy_process_group()
         torch._dynamo.reset()
     after = [p.detach() for p in names["model"].parameters()]
-    assert any(p.shape != q.shape or not torch.equal(getattr(p, "_local_tensor", p), q) for p, q in zip(after, before, strict=False))
+    assert any(
+        p.shape != q.shape or not torch.equal(getattr(p, "_local_tensor", p), q) for p, q in zip(after, before, strict=False)
+    )

@@ -1,4 +1,4 @@
-"""pytorch_lightning with a rewarm AdamW: automatic and manual optimization, with and without the scheduler shim, checkpoints."""
+"""pytorch_lightning with a rewarm AdamW: automatic and manual optimization, with and without a scheduler, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what lightning's own imports warn of is not ours to fix
     lightning = pytest.importorskip("pytorch_lightning")
 
-from rewarm.errors import ScheduleConflict  # noqa: E402
-from rewarm.optim import AdamW  # noqa: E402
-from rewarm.schedule import linear, warmup_cosine  # noqa: E402
+from rewarm.errors import ScheduleConflict
+from rewarm.optim import AdamW
+from rewarm.schedule import linear, warmup_cosine
 
 SCHEDULE = warmup_cosine(1e-2, 1e-3, 3, 9)
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:pytorch_lightning.*", "ignore::Warning:lightning_utilities.*")

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from sharded_worker import CLIP, SAVED, SCHEDULE, STEPS, counters, fresh, make, net, save_or_load, snapshot, train
+
 from tolerance import ROUNDOFF
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch was built without torch.distributed")
@@ -153,7 +154,7 @@ def test_accelerate_does_not_step_the_schedule_once_a_process(two):
 
 
 def test_accelerates_own_clip_is_an_alternative(two):
-    # clip_grad_norm_ rounds the clipped gradients once more, and torch's norm is float32: 8 roundings an update of at most 3e-2.
+    # clip_grad_norm_ rounds the clipped gradients once more, and torch's norm is float32.
     assert two["accelerate"][0]["clip difference"] <= 64 * STEPS * 3e-2 * ROUNDOFF[torch.float32] / CLIP
 
 

@@ -223,13 +223,13 @@ def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict
     if stored and "updates" not in saved:
         raise StateDictMismatch(
             f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule stood "
-            "(torch's flatten_optimizer_state_dict=True drops them)"
+            "(flatten_optimizer_state_dict drops them)"
         )
     lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
     if lost:
         raise StateDictMismatch(
             f"AdamW: load_state_dict: group {g}: it was saved with a Schedule of {', '.join(lost)} that is not in it any more. "
-            "torch.distributed.checkpoint loads only what the optimizer has beforehand: make it with a Schedule of the same values"
+            "torch.distributed.checkpoint loads only what the optimizer has beforehand: make it with a Schedule of each"
         )
     return None if stored is None else found
 

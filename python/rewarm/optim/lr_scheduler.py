@@ -105,9 +105,9 @@ class DrivenLR(LRScheduler):
             )
         if self.on_conflict == "error" and saved not in (self._configured, self._announced):
             raise ScheduleConflict(
-                "as_lr_scheduler: load_state_dict: the checkpoint has another schedule than this optimizer was made with. To go "
-                "on with the checkpoint's, say opt.as_lr_scheduler(on_conflict='checkpoint'); for a new one, make the optimizer "
-                "with the old schedule and call opt.rewarm(new) after loading\n"
+                "as_lr_scheduler: load_state_dict: the checkpoint has another schedule than this optimizer was made with. To "
+                "go on with the checkpoint's, say opt.as_lr_scheduler(on_conflict='checkpoint'); for a new one, make the "
+                "optimizer with the old schedule and call opt.rewarm(new) after loading\n"
                 + _table("checkpoint", saved, "configured", self._configured, updates, "steps")
             )
 

@@ -331,11 +331,7 @@ class Plan:
                     "state: del opt.state[param]"
                 )
             if is_sharded(p) != is_sharded(moment) or (is_sharded(p) and moment.placements != p.placements):
-                if is_sharded(moment):
-                    found = f"a DTensor placed {moment.placements}"
-                else:
-                    found = "a plain tensor"
-                wanted = f"a DTensor placed {p.placements}" if is_sharded(p) else "a plain tensor"
+                found, wanted = (f"a DTensor placed {x.placements}" if is_sharded(x) else "a plain tensor" for x in (moment, p))
                 raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {wanted} as its parameter, got {found}")
             whole, moment = moment, local_of(moment)
             if moments and moment.dtype != moments[0].dtype:

@@ -57,8 +57,8 @@ def check_options(where: str, opt: AdamW) -> None:
     """Refuses what is not yet done for DTensors."""
     if opt.stochastic_rounding:
         raise UnsupportedTensor(
-            f"AdamW: {where}: stochastic_rounding=True takes plain tensors only: the random bits of an element of a DTensor would "
-            "depend on how it is sharded"
+            f"AdamW: {where}: stochastic_rounding=True takes plain tensors only: the random bits of an element of a DTensor "
+            "would depend on how it is sharded"
         )
     if opt.backend in ("cuda", "triton") and (opt.max_grad_norm is not None or opt.skip_nonfinite):
         raise UnsupportedTensor(
@@ -127,7 +127,9 @@ class Shards:
             if grad is None:
                 continue
             if not is_sharded(grad):
-                raise UnsupportedTensor(f"AdamW: {self._names[k]}: expected a DTensor as gradient of a DTensor, got a plain tensor")
+                raise UnsupportedTensor(
+                    f"AdamW: {self._names[k]}: expected a DTensor as gradient of a DTensor, got a plain tensor"
+                )
             if grad._spec is not p._spec and grad.placements != p.placements:
                 with torch.no_grad():
                     grad = grad.redistribute(p.device_mesh, p.placements)

@@ -11,8 +11,19 @@ namespace {
 using optim::GroupConfig;
 using optim::ScheduledValue;
 
-// Keys of a param group in the order of Group::values. The first two may be driven by a Schedule (ScheduledValue).
-enum Key { kKeyLr, kKeyWeightDecay, kKeyBetas, kKeyEps, kKeyMaximize, kKeyDecoupled, kKeyLrScale, kKeys };
+// Keys of a param group in the order of Group::values.
+enum Key { kKeyLr, kKeyWeightDecay, kKeyBetas, kKeyEps, kKeyEmaDecay, kKeyMaximize, kKeyDecoupled, kKeyLrScale, kKeys };
+
+// The key under which a value that a Schedule may drive stands by itself, or kKeys.
+Key key_of(ScheduledValue which) {
+  switch (which) {
+    case optim::kLr: return kKeyLr;
+    case optim::kWeightDecay: return kKeyWeightDecay;
+    case optim::kEps: return kKeyEps;
+    case optim::kEmaDecay: return kKeyEmaDecay;
+    default: return kKeys;  // the betas share a key; the limit of the norm has none
+  }
+}
 
 struct Names {
   PyObject* group_keys[kKeys];
@@ -21,12 +32,13 @@ struct Names {
   PyObject* data_ptr;
   PyObject* stride;
   PyObject* dtype;
-  PyObject* state_keys[3];
+  PyObject* state_keys[4];
   Names() {
-    const char* keys[kKeys] = {"lr", "weight_decay", "betas", "eps", "maximize", "decoupled_weight_decay", "lr_scale"};
+    const char* keys[kKeys] = {"lr",       "weight_decay",           "betas",   "eps", "ema_decay",
+                               "maximize", "decoupled_weight_decay", "lr_scale"};
     for (int i = 0; i < kKeys; ++i) group_keys[i] = PyUnicode_InternFromString(keys[i]);
-    const char* states[3] = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"};
-    for (int i = 0; i < 3; ++i) state_keys[i] = PyUnicode_InternFromString(states[i]);
+    const char* states[4] = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "ema"};
+    for (int i = 0; i < 4; ++i) state_keys[i] = PyUnicode_InternFromString(states[i]);
     params = PyUnicode_InternFromString("params");
     grad = PyUnicode_InternFromString("grad");
     data_ptr = PyUnicode_InternFromString("data_ptr");
@@ -40,7 +52,13 @@ const Names& names() {
   return *instance;
 }
 
-const char* key_name(ScheduledValue which) { return which == optim::kLr ? "lr" : "weight_decay"; }
+const char* key_name(ScheduledValue which) {
+  constexpr const char* kNames[optim::kScheduledValues] = {"lr",  "weight_decay",  "betas[0]", "betas[1]",
+                                                           "eps", "max_grad_norm", "ema_decay"};
+  return kNames[which];
+}
+
+bool is_there(PyObject* value) { return value != nullptr && value != Py_None; }
 
 std::string number(double x) { return py::repr(py::float_(x)).cast<std::string>(); }
 
@@ -76,7 +94,7 @@ Gather::Gather(const py::list& param_list, const py::list& states, const py::lis
     if (!p.state.is_none())
       for (PyObject* key : n.state_keys)
         if (PyObject* value = PyDict_GetItemWithError(p.state.ptr(), key))
-          p.state_tensors.push_back(py::reinterpret_borrow<py::object>(value));
+          p.state_tensors.emplace_back(key, py::reinterpret_borrow<py::object>(value));
     dlpack::Tensor t;
     if (view(p.tensor.ptr(), &t)) {
       p.data = static_cast<char*>(t.data) + t.byte_offset;
@@ -101,6 +119,7 @@ Gather::Gather(const py::list& param_list, const py::list& states, const py::lis
     groups[i].members = groups[i].dict["params"];
     groups[i].n_members = static_cast<int64_t>(py::len(groups[i].members));
     for (double& w : groups[i].written) w = std::nan("");
+    groups[i].with_ema = is_there(PyDict_GetItemWithError(groups[i].dict.ptr(), n.group_keys[kKeyEmaDecay]));
   }
 }
 
@@ -118,11 +137,8 @@ py::object Gather::own_gradient(const Param& p) const {
 }
 
 bool Gather::state_moved(const Param& p) const {
-  size_t i = 0;
-  for (PyObject* key : names().state_keys) {
-    if (i == p.state_tensors.size()) return false;
-    if (PyDict_GetItemWithError(p.state.ptr(), key) != p.state_tensors[i++].ptr()) return true;
-  }
+  for (const auto& [key, tensor] : p.state_tensors)
+    if (PyDict_GetItemWithError(p.state.ptr(), key) != tensor.ptr()) return true;
   return false;
 }
 
@@ -202,6 +218,36 @@ int64_t Gather::lr_on_device(PyObject* value, int64_t* is_double) const {
   return tensor.attr("data_ptr")().cast<int64_t>();
 }
 
+void Gather::check_driven(int64_t index, ScheduledValue which, double x) const {
+  const double written = groups[static_cast<size_t>(index)].written[which];
+  if (x == written || std::isnan(written)) return;
+  const std::string k = key_name(which), group = std::to_string(index);
+  std::string remedy = "Put that back; to set it by hand, give a number in place of the Schedule";
+  if (which == optim::kLr)
+    remedy = "To change the schedule call opt.rewarm(new_schedule); to scale it, opt.lr_scale[" + group +
+             "] = factor; exactly 0.0 is applied as it stands";
+  throw Error(ErrorKind::kScheduleConflict, "param group " + group + ": '" + k + "' was set to " + number(x) +
+                                                ", but a Schedule drives it (it wrote " + number(written) + "). " + remedy);
+}
+
+int Gather::read_betas(int64_t index, PyObject* value) {
+  GroupConfig& config = configs[static_cast<size_t>(index)];
+  const py::object pair = py::reinterpret_borrow<py::object>(value);
+  if (value == nullptr || !PySequence_Check(value) || py::len(pair) != 2)
+    throw Error(ErrorKind::kInvalidArgument, "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
+  int flags = 0;
+  for (const ScheduledValue which : {optim::kBeta1, optim::kBeta2}) {
+    const double x = read_number(index, py::object(pair[py::int_(which - optim::kBeta1)]).ptr(), key_name(which));
+    if (config.segments[which] > 0) {
+      check_driven(index, which, x);
+    } else {
+      config.value[which] = x;
+      flags |= kGroupsChanged;
+    }
+  }
+  return flags;
+}
+
 int Gather::read_group(int64_t index) {
   Group& group = groups[static_cast<size_t>(index)];
   GroupConfig& config = configs[static_cast<size_t>(index)];
@@ -215,50 +261,44 @@ int Gather::read_group(int64_t index) {
   for (int key = 0; key < kKeys; ++key) {
     PyObject* value = PyDict_GetItemWithError(group.dict.ptr(), names().group_keys[key]);
     py::object& seen = group.values[key];
-    const bool scheduled =
-        (key == kKeyLr && config.lr_segments > 0) || (key == kKeyWeightDecay && config.weight_decay_segments > 0);
     // The same immutable object as last time needs no second look; a tensor may have changed in place.
     if (value == seen.ptr() && (value == nullptr || !PyObject_TypeCheck(value, tensor_type_))) continue;
-    if (scheduled) {
-      const auto which = static_cast<ScheduledValue>(key);
+    const auto read = [&](ScheduledValue which) {
       const double x = read_number(index, value, key_name(which));
-      const double written = group.written[which];
-      if (which == optim::kLr && x == 0.0) {
-        config.override_lr = 1;
-        flags |= kGroupsChanged;
-      } else if (x != written && !std::isnan(written)) {
-        const std::string k = key_name(which);
-        throw Error(ErrorKind::kScheduleConflict, "param group " + std::to_string(index) + ": '" + k + "' was set to " +
-                                                      number(x) + ", but a Schedule drives it (it wrote " + number(written) +
-                                                      "). To change the schedule call opt.rewarm(new_schedule); to scale it, " +
-                                                      "opt.lr_scale[" + std::to_string(index) +
-                                                      "] = factor; exactly 0.0 is applied as it stands");
+      if (config.segments[which] == 0) {
+        config.value[which] = x;
+      } else {
+        check_driven(index, which, x);
       }
-      continue;  // not remembered: until it is restored the override holds
-    }
+    };
     switch (key) {
       case kKeyLr: {
+        if (config.segments[optim::kLr] > 0) {
+          if (read_number(index, value, "lr") != 0.0) {
+            read(optim::kLr);
+          } else {
+            config.override_lr = 1;
+            flags |= kGroupsChanged;
+          }
+          continue;  // not remembered: until it is restored the override holds
+        }
         const GroupConfig before = config;
         config.lr_address = lr_on_device(value, &config.lr_is_double);
-        if (config.lr_address == 0) config.lr = read_number(index, value, "lr");
-        if (seen && config.lr == before.lr && config.lr_address == before.lr_address &&
+        if (config.lr_address == 0) config.value[optim::kLr] = read_number(index, value, "lr");
+        if (seen && config.value[optim::kLr] == before.value[optim::kLr] && config.lr_address == before.lr_address &&
             config.lr_is_double == before.lr_is_double) {
           seen = py::reinterpret_borrow<py::object>(value);
           continue;
         }
         break;
       }
-      case kKeyWeightDecay: config.weight_decay = read_number(index, value, "weight_decay"); break;
-      case kKeyBetas: {
-        const py::object pair = py::reinterpret_borrow<py::object>(value);
-        if (value == nullptr || !PySequence_Check(value) || py::len(pair) != 2)
-          throw Error(ErrorKind::kInvalidArgument,
-                      "param group " + std::to_string(index) + ", 'betas': expected a pair of numbers");
-        config.beta1 = read_number(index, py::object(pair[py::int_(0)]).ptr(), "betas[0]");
-        config.beta2 = read_number(index, py::object(pair[py::int_(1)]).ptr(), "betas[1]");
+      case kKeyWeightDecay: read(optim::kWeightDecay); break;
+      case kKeyBetas: flags |= read_betas(index, value); break;
+      case kKeyEps: read(optim::kEps); break;
+      case kKeyEmaDecay:
+        if (is_there(value) != group.with_ema) flags |= kStale;
+        if (is_there(value)) read(optim::kEmaDecay);
         break;
-      }
-      case kKeyEps: config.eps = read_number(index, value, "eps"); break;
       case kKeyMaximize: config.maximize = value != nullptr && PyObject_IsTrue(value) == 1; break;
       case kKeyDecoupled: config.decoupled = value == nullptr || PyObject_IsTrue(value) == 1; break;
       case kKeyLrScale: config.lr_scale = value == nullptr ? 1.0 : read_number(index, value, "lr_scale"); break;
@@ -270,12 +310,27 @@ int Gather::read_group(int64_t index) {
   return flags;
 }
 
+void Gather::set_schedule(int64_t group, ScheduledValue which, int64_t count, bool in_tokens) {
+  GroupConfig& config = configs.at(static_cast<size_t>(group));
+  Group& g = groups.at(static_cast<size_t>(group));
+  int64_t& segments = config.segments[which];
+  const bool plain_again = segments > 0 && count == 0;
+  segments = count;
+  config.in_tokens[which] = in_tokens;
+  if (which == optim::kLr) config.override_lr = 0;  // belonged to the schedule before
+  // Looked at anew even if it is the same object.
+  if (plain_again)
+    for (py::object& seen : g.values) seen = py::object();
+  g.any_scheduled = false;
+  for (const int64_t n : config.segments) g.any_scheduled = g.any_scheduled || n > 0;
+}
+
 int Gather::refresh(const py::object& replacement) {
   int flags = 0;
   bool any_scheduled = false, all_held = true;
   for (size_t i = 0; i < groups.size(); ++i) {
     flags |= read_group(static_cast<int64_t>(i));
-    if (configs[i].lr_segments > 0) {
+    if (configs[i].segments[optim::kLr] > 0) {
       any_scheduled = true;
       all_held = all_held && configs[i].override_lr != 0;
     }
@@ -296,25 +351,50 @@ int Gather::refresh(const py::object& replacement) {
 }
 
 void Gather::publish() {
-  for (size_t i = 0; i < groups.size(); ++i) {
-    for (const ScheduledValue which : {optim::kLr, optim::kWeightDecay}) {
-      const GroupConfig& config = configs[i];
-      const int64_t count = which == optim::kLr ? config.lr_segments : config.weight_decay_segments;
-      if (count == 0 || (which == optim::kLr && config.override_lr)) continue;
-      const double x = scheduled_now(static_cast<int64_t>(i), which);
-      Group& group = groups[i];
-      if (x == group.written[which]) continue;
-      const py::float_ value(x);
-      if (PyDict_SetItem(group.dict.ptr(), names().group_keys[which], value.ptr()) != 0) throw py::error_already_set();
-      group.values[which] = value;
-      group.written[which] = x;
+  for (size_t i = 0; i < groups.size(); ++i)
+    if (groups[i].any_scheduled) publish_group(static_cast<int64_t>(i));
+}
+
+void Gather::publish_group(int64_t index) {
+  Group& group = groups[static_cast<size_t>(index)];
+  const GroupConfig& config = configs[static_cast<size_t>(index)];
+  bool betas = false;
+  for (int64_t k = 0; k < optim::kScheduledValues; ++k) {
+    const auto which = static_cast<ScheduledValue>(k);
+    if (config.segments[which] == 0 || (which == optim::kLr && config.override_lr) || which == optim::kMaxGradNorm) continue;
+    const double x = scheduled_now(index, which);
+    if (x == group.written[which]) continue;
+    group.written[which] = x;
+    const Key key = key_of(which);
+    if (key == kKeys) {
+      betas = true;
+      continue;
     }
+    const py::float_ value(x);
+    if (PyDict_SetItem(group.dict.ptr(), names().group_keys[key], value.ptr()) != 0) throw py::error_already_set();
+    group.values[key] = value;
   }
+  if (!betas) return;
+  const auto shown = [&](ScheduledValue which) {
+    return py::float_(config.segments[which] > 0 ? group.written[which] : config.value[which]);
+  };
+  const py::tuple pair = py::make_tuple(shown(optim::kBeta1), shown(optim::kBeta2));
+  if (PyDict_SetItem(group.dict.ptr(), names().group_keys[kKeyBetas], pair.ptr()) != 0) throw py::error_already_set();
+  group.values[kKeyBetas] = pair;
+}
+
+py::object Gather::published(int64_t group, ScheduledValue which) const {
+  const Group& g = groups.at(static_cast<size_t>(group));
+  const Key key = key_of(which);
+  if (key != kKeys) return g.values[key];
+  return std::isnan(g.written[which]) ? py::object() : py::float_(g.written[which]);
 }
 
 void Gather::expect(int64_t group, ScheduledValue which, const py::object& value) {
-  groups[static_cast<size_t>(group)].written[which] = value.cast<double>();
-  groups[static_cast<size_t>(group)].values[which] = value;
+  Group& g = groups[static_cast<size_t>(group)];
+  g.written[which] = value.cast<double>();
+  const Key key = key_of(which);
+  if (key != kKeys) g.values[key] = value;
 }
 
 void Gather::zero_grad() {

@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/dlpack.h"
@@ -29,9 +30,9 @@ class Gather {
  public:
   struct Param {
     pybind11::object tensor;
-    pybind11::object state;                       // dict, or None while the parameter never had a gradient
-    std::vector<pybind11::object> state_tensors;  // exp_avg, exp_avg_sq, ... as planned
-    int64_t entry = -1;                           // index into the plan's tensors, -1 = not planned
+    pybind11::object state;  // dict, or None while the parameter never had a gradient
+    std::vector<std::pair<PyObject*, pybind11::object>> state_tensors;  // key and tensor of each one planned
+    int64_t entry = -1;                                                 // index into the plan's tensors, -1 = not planned
     void* data = nullptr;
     dlpack::DataType dtype{};
     dlpack::Device device{};
@@ -42,8 +43,10 @@ class Gather {
     pybind11::dict dict;
     pybind11::object members;  // the list that was planned
     int64_t n_members = 0;
-    pybind11::object values[7];               // the objects last read, compared by identity
+    pybind11::object values[8];               // the objects last read, compared by identity
     double written[optim::kScheduledValues];  // what we last wrote for a scheduled value
+    bool any_scheduled = false;
+    bool with_ema = false;  // as planned
   };
 
   // tensor_type: torch.Tensor, given so that this file needs no torch.
@@ -54,7 +57,10 @@ class Gather {
   int refresh(const pybind11::object& gradients);
   // Publishes the scheduled values of the update just issued in param_groups.
   void publish();
-  // The object that stands in param_groups for a scheduled value because we wrote it.
+  // How many segments drive a value; 0 = a plain number does.
+  void set_schedule(int64_t group, optim::ScheduledValue which, int64_t count, bool in_tokens);
+  // The object that stands in param_groups for a scheduled value because we wrote it; null where there is none.
+  pybind11::object published(int64_t group, optim::ScheduledValue which) const;
   void expect(int64_t group, optim::ScheduledValue which, const pybind11::object& value);
   void zero_grad();
 
@@ -80,6 +86,9 @@ class Gather {
   int64_t lr_on_device(PyObject* value, int64_t* is_double) const;
   double read_number(int64_t group, PyObject* value, const char* key) const;
   double scheduled_now(int64_t group, optim::ScheduledValue which) const;
+  int read_betas(int64_t index, PyObject* value);
+  void check_driven(int64_t index, optim::ScheduledValue which, double x) const;
+  void publish_group(int64_t index);
 };
 
 }  // namespace rewarm

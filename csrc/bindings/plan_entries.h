@@ -13,7 +13,7 @@ namespace rewarm {
 
 using Int64Array = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
-enum EntryColumn { kParam, kP, kM, kV, kVmax, kStep, kNumel, kGroup, kDtype, kStateDtype, kEntryColumns };
+enum EntryColumn { kParam, kP, kM, kV, kVmax, kStep, kNumel, kGroup, kDtype, kStateDtype, kEma, kEntryColumns };
 
 template <class T>
 T* at(int64_t address) {
@@ -29,7 +29,7 @@ inline optim::Plan make_plan(const Int64Array& entries, int64_t n_groups) {
   const auto e = entries.unchecked<2>();
   for (pybind11::ssize_t i = 0; i < e.shape(0); ++i)
     plan.tensors.push_back({at<void>(e(i, kP)), at<void>(e(i, kM)), at<void>(e(i, kV)), at<void>(e(i, kVmax)),
-                            at<float>(e(i, kStep)), e(i, kNumel), static_cast<int32_t>(e(i, kGroup)),
+                            at<float>(e(i, kEma)), at<float>(e(i, kStep)), e(i, kNumel), static_cast<int32_t>(e(i, kGroup)),
                             static_cast<int32_t>(e(i, kParam)), static_cast<Dtype>(e(i, kDtype)),
                             static_cast<Dtype>(e(i, kStateDtype))});
   plan.build_chunks();

@@ -1,6 +1,7 @@
 // The CPU step: one parallel region, a norm phase and an update phase, over the chunks of all tensors and groups.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "common/isa.h"
 #include "optim/adamw_cpu.h"
@@ -30,20 +31,63 @@ AdamWCpu::AdamWCpu(Plan plan)
     : plan_(std::move(plan)),
       kernels_(&kernels_of(active_isa())),
       partials_(plan_.chunks.size()),
-      scalars_(plan_.tensors.size()) {}
+      scalars_(plan_.tensors.size()) {
+  for (const TensorEntry& e : plan_.tensors) any_ema_ = any_ema_ || e.ema != nullptr;
+}
 
 bool AdamWCpu::step(const CpuStepInput& input) {
   in_ = &input;
+  gradients_ = input.gradients;
   const StepOptions& o = input.options;
-  with_norm_ = o.max_grad_norm > 0.0 || o.skip_nonfinite;
+  with_update_ = true;
+  with_norm_ = o.clip || o.skip_nonfinite;
   skip_ = false;
+  extras_ = any_ema_ || o.zero_gradients || o.observe;
   grad_factor_ = 1.0 / input.loss_scale;
-  if (!with_norm_) prepare_update();
+  if (with_norm_ && input.sum_of_squares != nullptr) {
+    finish_norm(*input.sum_of_squares);
+    with_norm_ = false;
+  }
+  if (!with_norm_ && !skip_) prepare_update();
 
+  if (!skip_ || o.zero_gradients) {
+    const int wide = widest(input.threads);
+    const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
+    width_ = learn ? pace_.choose(wide) : wide;
+    open_claims();
+    if (with_norm_ && plan_.chunks.empty()) open_update();
+    run_parallel(*this, width_);
+    if (learn) pace_.record();
+  }
+
+  int64_t* counters = input.control.counters;
+  if (skip_) {
+    count_skip(counters, o, o.tokens);
+  } else {
+    count_update(counters, o.advance, o.tokens);
+    if (o.observe) finish_observation();
+  }
+  in_ = nullptr;
+  return !skip_;
+}
+
+void AdamWCpu::sum_squares(const int64_t* gradients, const int32_t* classes, int64_t n_classes, double* sums, int threads) {
+  gradients_ = gradients;
+  with_norm_ = true;
+  with_update_ = false;
+  width_ = widest(threads);
+  open_claims();
+  if (!plan_.chunks.empty()) run_parallel(*this, width_);
+  std::fill(sums, sums + n_classes, 0.0);
+  for (size_t i = 0; i < partials_.size(); ++i) sums[classes[plan_.chunks[i].tensor]] += partials_[i];
+}
+
+int AdamWCpu::widest(int threads) const {
   const int64_t by_size = plan_.total_elements / kElementsPerThread;
-  const int wide = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
-  const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
-  width_ = learn ? pace_.choose(wide) : wide;
+  return static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, threads), 1, kMaxThreads));
+}
+
+void AdamWCpu::open_claims() {
   const int64_t n = static_cast<int64_t>(plan_.chunks.size());
   for (int phase = 0; phase < kPhases; ++phase) {
     done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
@@ -54,18 +98,6 @@ bool AdamWCpu::step(const CpuStepInput& input) {
     }
   }
   update_open_.store(false, std::memory_order_relaxed);
-  if (with_norm_ && n == 0) open_update();
-  run_parallel(*this, width_);
-  if (learn) pace_.record();
-
-  int64_t* counters = input.control.counters;
-  if (skip_) {
-    count_skip(counters, o, o.tokens);
-  } else {
-    count_update(counters, o.advance, o.tokens);
-  }
-  in_ = nullptr;
-  return !skip_;
 }
 
 void AdamWCpu::work(int slot) {
@@ -73,7 +105,7 @@ void AdamWCpu::work(int slot) {
     run_phase(kNorm, slot);
     Backoff backoff;
     while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
-    if (skip_) return;
+    if (!with_update_ || (skip_ && !in_->options.zero_gradients)) return;
   }
   run_phase(kUpdate, slot);
   if (slot == 0) wait_for_update();
@@ -102,8 +134,12 @@ void AdamWCpu::run_phase(Phase phase, int slot) {
 }
 
 void AdamWCpu::open_update() {
-  finish_norm();
-  if (!skip_) prepare_update();
+  if (with_update_) {
+    double sum = 0.0;
+    for (double partial : partials_) sum += partial;
+    finish_norm(sum);
+    if (!skip_) prepare_update();
+  }
   update_open_.store(true, std::memory_order_release);
 }
 
@@ -116,18 +152,16 @@ void AdamWCpu::wait_for_update() const {
 void AdamWCpu::norm_chunk(int64_t i) {
   const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
   const TensorEntry& e = plan_.tensors[static_cast<size_t>(c.tensor)];
-  void* g = reinterpret_cast<void*>(in_->gradients[c.tensor]);
+  void* g = reinterpret_cast<void*>(gradients_[c.tensor]);
   partials_[static_cast<size_t>(i)] =
       g == nullptr ? 0.0 : kernels_->sum_squares(e.dtype)(advance(g, c.begin, dtype_size(e.dtype)), c.count);
 }
 
-void AdamWCpu::finish_norm() {
-  double sum = 0.0;
-  for (double partial : partials_) sum += partial;
-  const NormOutcome norm = norm_outcome(sum, grad_factor_, in_->options);
+void AdamWCpu::finish_norm(double sum) {
+  const double limit = norm_limit(in_->groups, in_->rows, in_->control.counters, in_->options);
+  const NormOutcome norm = norm_outcome(sum, grad_factor_, limit, in_->options);
   skip_ = norm.skip;
-  in_->control.scalars[kNorm] = norm.norm;
-  in_->control.scalars[kClipCoef] = norm.coefficient;
+  record_norm(norm, in_->control, in_->options.watch);
   grad_factor_ *= norm.coefficient;
 }
 
@@ -139,8 +173,11 @@ void AdamWCpu::prepare_update() {
   const MomentStart* starts = starts_behind(in_->t, static_cast<int64_t>(plan_.tensors.size()));
   Hyper hyper{};
   BiasCorrection correction{};
-  for (int64_t g = 0; g < plan_.n_groups; ++g)
-    in_->control.scalars[kLastLr + g] = hyper_now(in_->groups[g], in_->rows, in_->control.counters, g).lr;
+  for (int64_t g = 0; g < plan_.n_groups; ++g) {
+    const double lr = hyper_now(in_->groups[g], in_->rows, in_->control.counters, g).lr;
+    double* results = in_->control.scalars + kGroups + kGroupScalars * g;
+    record_lr(results, lr, in_->options.watch.annealing_decay, in_->options.advance);
+  }
   for (size_t i = 0; i < plan_.tensors.size(); ++i) {
     if (in_->gradients[i] == 0) continue;
     const TensorEntry& e = plan_.tensors[i];
@@ -166,9 +203,14 @@ void AdamWCpu::update_chunk(int64_t i) {
   const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
   const size_t k = static_cast<size_t>(c.tensor);
   void* g = reinterpret_cast<void*>(in_->gradients[k]);
-  if (g == nullptr) return;
   const TensorEntry& e = plan_.tensors[k];
   const int64_t size = dtype_size(e.dtype), state_size = dtype_size(e.state_dtype);
+  if (extras_) partials_[static_cast<size_t>(i)] = 0.0;
+  if (g == nullptr) return;
+  if (skip_) {
+    std::memset(advance(g, c.begin, size), 0, static_cast<size_t>(c.count * size));
+    return;
+  }
   const StepOptions& o = in_->options;
   UpdateArgs a;
   a.p = advance(e.p, c.begin, size);
@@ -183,7 +225,50 @@ void AdamWCpu::update_chunk(int64_t i) {
   a.key1 = static_cast<uint32_t>(o.seed >> 32);
   a.rounding_t = static_cast<uint32_t>(in_->t[k]);
   a.rounding_ordinal = static_cast<uint32_t>(e.ordinal);
-  kernels_->update(e.dtype, e.state_dtype, e.vmax != nullptr, o.stochastic_rounding)(a);
+  const UpdateFunction update = kernels_->update(e.dtype, e.state_dtype, e.vmax != nullptr, o.stochastic_rounding);
+  if (extras_) {
+    partials_[static_cast<size_t>(i)] = update_in_tiles(e, update, a, e.ema == nullptr ? nullptr : e.ema + c.begin);
+  } else {
+    update(a);
+  }
+}
+
+// The update of a chunk, a tile at a time; what rides along reads each tile right after it was written. Returns the sum of the
+// squared changes where they are observed.
+double AdamWCpu::update_in_tiles(const TensorEntry& e, UpdateFunction update, UpdateArgs a, float* ema) const {
+  const StepOptions& o = in_->options;
+  const int64_t size = dtype_size(e.dtype), state_size = dtype_size(e.state_dtype), count = a.n;
+  const float decay = a.scalars.ema_decay, weight = a.scalars.one_minus_ema_decay;
+  const BlendFunction blend = kernels_->blend(e.dtype);
+  const ChangeFunction squared_change = kernels_->squared_change(e.dtype);
+  alignas(64) char before[kTile * sizeof(float)];
+  double sum = 0.0;
+  for (int64_t done = 0; done < count; done += kTile) {
+    a.n = std::min(kTile, count - done);
+    const size_t bytes = static_cast<size_t>(a.n * size);
+    void* g = const_cast<void*>(a.g);
+    if (o.observe) std::memcpy(before, a.p, bytes);
+    update(a);
+    if (o.observe) sum += squared_change(before, a.p, a.n);
+    if (ema != nullptr && weight != 0.0f) blend(ema + done, a.p, a.n, decay, weight);
+    if (o.zero_gradients) std::memset(g, 0, bytes);
+    a.p = advance(a.p, kTile, size);
+    a.g = advance(g, kTile, size);
+    a.m = advance(a.m, kTile, state_size);
+    a.v = advance(a.v, kTile, state_size);
+    a.vmax = advance(a.vmax, kTile, state_size);
+    a.begin += kTile;
+  }
+  return sum;
+}
+
+void AdamWCpu::finish_observation() const {
+  double sum = 0.0;
+  for (double partial : partials_) sum += partial;
+  int64_t elements = 0;
+  for (size_t i = 0; i < plan_.tensors.size(); ++i)
+    if (in_->gradients[i] != 0) elements += plan_.tensors[i].numel;
+  in_->control.scalars[kUpdateRms] = elements == 0 ? 0.0 : sqrt(sum / static_cast<double>(elements));
 }
 
 }  // namespace rewarm::optim

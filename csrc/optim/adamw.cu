@@ -34,56 +34,76 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ St
   }
   if (!device::last_to_arrive(a.ticket)) return;
 
-  const NormOutcome norm = norm_outcome(device::sum_of_partials(a), device::unscale_factor(a), a.options);
+  const NormOutcome norm = norm_outcome(device::sum_of_partials(a), device::unscale_factor(a),
+                                        norm_limit(a.configs, a.rows, a.control.counters, a.options), a.options);
   const bool overflowed = device::overflowed(a);
   const bool skip = overflowed || norm.skip;
   if (threadIdx.x == 0) {
     *a.skip = skip;
     if (skip) count_skip(a.control.counters, a.options, device::tokens_now(a));
-    if (!overflowed) {
-      a.control.scalars[kNorm] = norm.norm;
-      a.control.scalars[kClipCoef] = norm.coefficient;
-    }
+    if (!overflowed) record_norm(norm, a.control, a.options.watch);
   }
   if (!skip) device::advance_tables<true>(a, device::unscale_factor(a) * norm.coefficient);
 }
 
-template <Format kFormat, bool kStochastic>
-__device__ __forceinline__ void update_by_format(const StepArguments& a, const Chunk& c, void* g, const Scalars& s,
-                                                 uint32_t t) {
+// Returns this thread's part of the squared changes, 0 without extras.
+template <Format kFormat, bool kStochastic, bool kExtras>
+__device__ __forceinline__ double update_by_format(const StepArguments& a, const Chunk& c, void* g, const Scalars& s,
+                                                   uint32_t t) {
   using device::update_chunk;
   const TensorEntry& e = a.entries[c.tensor];
   const device::Rounding r = {static_cast<uint32_t>(a.options.seed), static_cast<uint32_t>(a.options.seed >> 32), t,
                               static_cast<uint32_t>(e.ordinal)};
+  const device::Extras x = {e.ema == nullptr ? nullptr : e.ema + c.begin, a.options.zero_gradients, a.options.observe};
   if constexpr (kFormat == kFloat32) {
-    update_chunk<float, float, false>(e, c, g, s, r);
+    return update_chunk<float, float, false, kExtras>(e, c, g, s, r, x);
   } else if constexpr (kFormat == kBfloat16) {
-    update_chunk<Bfloat16, Bfloat16, kStochastic>(e, c, g, s, r);
+    return update_chunk<Bfloat16, Bfloat16, kStochastic, kExtras>(e, c, g, s, r, x);
   } else if constexpr (kFormat == kBfloat16Wide) {
-    update_chunk<Bfloat16, float, kStochastic>(e, c, g, s, r);
+    return update_chunk<Bfloat16, float, kStochastic, kExtras>(e, c, g, s, r, x);
   } else if constexpr (kFormat == kFloat16Wide) {
-    update_chunk<Float16, float, false>(e, c, g, s, r);
+    return update_chunk<Float16, float, false, kExtras>(e, c, g, s, r, x);
   } else if (e.dtype == Dtype::kFloat32) {
-    update_chunk<float, float, false>(e, c, g, s, r);
+    return update_chunk<float, float, false, kExtras>(e, c, g, s, r, x);
   } else if (e.dtype == Dtype::kFloat16) {
-    update_chunk<Float16, float, false>(e, c, g, s, r);
+    return update_chunk<Float16, float, false, kExtras>(e, c, g, s, r, x);
   } else if (e.state_dtype == Dtype::kFloat32) {
-    update_chunk<Bfloat16, float, kStochastic>(e, c, g, s, r);
+    return update_chunk<Bfloat16, float, kStochastic, kExtras>(e, c, g, s, r, x);
   } else {
-    update_chunk<Bfloat16, Bfloat16, kStochastic>(e, c, g, s, r);
+    return update_chunk<Bfloat16, Bfloat16, kStochastic, kExtras>(e, c, g, s, r, x);
+  }
+}
+
+// One chunk; with extras also its slot of the observation, which every thread of the block takes part in.
+template <Format kFormat, bool kStochastic, bool kExtras>
+__device__ __forceinline__ void update_one(const StepArguments& a, int64_t slot, const Chunk& c, void* g, const Scalars& s,
+                                           uint32_t t) {
+  const double squares = update_by_format<kFormat, kStochastic, kExtras>(a, c, g, s, t);
+  if constexpr (kExtras) {
+    if (!a.options.observe) return;
+    const double sum = device::block_sum(squares);
+    if (threadIdx.x == 0) a.partials[slot] = sum;
   }
 }
 
 // After norm_kernel. Walks the chunks backwards: the gradients that the norm read last are still in the L2 cache.
-template <Format kFormat, bool kStochastic>
+template <Format kFormat, bool kStochastic, bool kExtras>
 __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) update_kernel(const __grid_constant__ StepArguments a) {
-  if (*a.skip) return;
+  if (*a.skip) {
+    if (kExtras && a.options.zero_gradients) device::zero_gradients(a);
+    return;
+  }
   for (int64_t i = blockIdx.x; i < a.n_chunks; i += gridDim.x) {
-    const Chunk c = a.chunks[a.n_chunks - 1 - i];
+    const int64_t slot = a.n_chunks - 1 - i;
+    const Chunk c = a.chunks[slot];
     void* g = reinterpret_cast<void*>(a.gradients[c.tensor]);
+    if (kExtras && threadIdx.x == 0) a.partials[slot] = 0.0;
     if (g == nullptr) continue;
     const uint32_t t = kStochastic ? static_cast<uint32_t>(a.t[c.tensor]) : 0u;
-    update_by_format<kFormat, kStochastic>(a, c, g, a.folded[c.tensor], t);
+    update_one<kFormat, kStochastic, kExtras>(a, slot, c, g, a.folded[c.tensor], t);
+  }
+  if constexpr (kExtras) {
+    if (a.options.observe && device::last_to_arrive(a.ticket)) device::finish_observation(a);
   }
 }
 
@@ -104,7 +124,7 @@ __device__ __noinline__ void fold_tensor(const StepArguments& a, int32_t tensor,
 }
 
 // The only launch of a step without a norm. Nothing that fold_tensor reads changes before every block has arrived.
-template <Format kFormat, bool kStochastic>
+template <Format kFormat, bool kStochastic, bool kExtras>
 __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_kernel(const __grid_constant__ StepArguments a) {
   __shared__ CurrentTensor current;
   const bool skip = device::overflowed(a);
@@ -114,6 +134,7 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_ker
     for (int64_t i = blockIdx.x; i < a.n_chunks; i += gridDim.x) {
       const Chunk c = a.chunks[i];
       void* g = reinterpret_cast<void*>(a.gradients[c.tensor]);
+      if (kExtras && threadIdx.x == 0) a.partials[i] = 0.0;
       if (g == nullptr) continue;
       if (c.tensor != tensor) {
         tensor = c.tensor;
@@ -121,11 +142,14 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_ker
         if (threadIdx.x == 0) fold_tensor(a, tensor, current);
         __syncthreads();
       }
-      update_by_format<kFormat, kStochastic>(a, c, g, current.folded, current.t);
+      update_one<kFormat, kStochastic, kExtras>(a, i, c, g, current.folded, current.t);
     }
+  } else if (kExtras && a.options.zero_gradients) {
+    device::zero_gradients(a);
   }
   if (!device::last_to_arrive(a.ticket)) return;
   if (!skip) {
+    if (kExtras && a.options.observe) device::finish_observation(a);
     device::advance_tables<false>(a, 1.0);
   } else if (threadIdx.x == 0) {
     count_skip(a.control.counters, a.options, device::tokens_now(a));
@@ -134,12 +158,14 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_ker
 
 using Kernel = void (*)(StepArguments);
 
-template <Format kFormat, bool kStochastic>
+template <Format kFormat, bool kStochastic, bool kExtras = false>
 Kernel pick(bool with_norm) {
-  return with_norm ? update_kernel<kFormat, kStochastic> : whole_step_kernel<kFormat, kStochastic>;
+  return with_norm ? update_kernel<kFormat, kStochastic, kExtras> : whole_step_kernel<kFormat, kStochastic, kExtras>;
 }
 
-Kernel pick_update(Format format, bool stochastic, bool with_norm) {
+// With extras the formats are looked up for every chunk: a kernel of each kind would double what is compiled.
+Kernel pick_update(Format format, bool stochastic, bool with_norm, bool extras) {
+  if (extras) return stochastic ? pick<kMixed, true, true>(with_norm) : pick<kMixed, false, true>(with_norm);
   switch (format) {
     case kFloat32: return pick<kFloat32, false>(with_norm);
     case kBfloat16: return stochastic ? pick<kBfloat16, true>(with_norm) : pick<kBfloat16, false>(with_norm);
@@ -168,7 +194,7 @@ int64_t chunk_elements(int64_t total) {
 }  // namespace
 
 AdamWCuda::AdamWCuda(Plan plan, const StepOptions& options, int device)
-    : plan_(std::move(plan)), options_(options), with_norm_(options.max_grad_norm > 0.0 || options.skip_nonfinite) {
+    : plan_(std::move(plan)), options_(options), with_norm_(options.clip || options.skip_nonfinite) {
   const int64_t n = static_cast<int64_t>(plan_.tensors.size());
   plan_.build_chunks(chunk_elements(plan_.total_elements));
   int64_t end = 0;
@@ -215,7 +241,9 @@ void AdamWCuda::choose_kernels(int device) {
   Format format = plan_.tensors.empty() ? kFloat32 : format_of(plan_.tensors[0]);
   for (const TensorEntry& e : plan_.tensors)
     if (format_of(e) != format) format = kMixed;
-  update_ = pick_update(format, options_.stochastic_rounding, with_norm_);
+  bool extras = options_.zero_gradients || options_.observe;
+  for (const TensorEntry& e : plan_.tensors) extras = extras || e.ema != nullptr;
+  update_ = pick_update(format, options_.stochastic_rounding, with_norm_, extras);
   const auto blocks = [&](Kernel kernel, int64_t waves) {
     return std::clamp<int64_t>(n_chunks(), 1, std::max<int64_t>(1, waves * cuda::resident_blocks(kernel, kBlock, device)));
   };

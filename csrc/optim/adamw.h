@@ -16,7 +16,7 @@ namespace rewarm::optim {
 
 // What a group asks of one step, in float64.
 struct Hyper {
-  double lr, weight_decay, beta1, beta2, eps;
+  double lr, weight_decay, beta1, beta2, eps, ema_decay;
   bool decoupled;  // AdamW; false = Adam, weight decay added to the gradient
   bool maximize;
 };
@@ -30,6 +30,7 @@ struct Scalars {
   float step;   // lr sqrt(1 - beta2^t) / (1 - beta1^t)
   float eps;    // eps sqrt(1 - beta2^t)
   float decay;  // lr wd (0 for Adam)
+  float ema_decay, one_minus_ema_decay;
 };
 
 // Where the moments of one parameter began. {0, 1, 1, 0} is Adam from its start, and gives Adam's bits; a re-warming that
@@ -78,6 +79,8 @@ REWARM_HD Scalars fold(const Hyper& h, const BiasCorrection& c, double grad_fact
   s.step = static_cast<float>(h.lr * c.second_root / c.first);
   s.eps = static_cast<float>(h.eps * c.second_root);
   s.decay = h.decoupled ? static_cast<float>(h.lr * h.weight_decay) : 0.0f;
+  s.ema_decay = static_cast<float>(h.ema_decay);
+  s.one_minus_ema_decay = static_cast<float>(1.0 - h.ema_decay);
   return s;
 }
 

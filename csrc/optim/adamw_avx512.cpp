@@ -10,8 +10,10 @@ namespace avx512 {
 
 #include "optim/adamw_loop.h"
 
+#include "optim/extras_loop.h"
+
 }  // namespace avx512
 
-const Kernels kAvx512Kernels = {avx512::pick_update, avx512::pick_sum_squares};
+const Kernels kAvx512Kernels = {avx512::pick_update, avx512::pick_sum_squares, avx512::pick_blend, avx512::pick_squared_change};
 
 }  // namespace rewarm::optim

@@ -11,8 +11,11 @@ namespace avx512_bf16 {
 
 #include "optim/adamw_loop.h"
 
+#include "optim/extras_loop.h"
+
 }  // namespace avx512_bf16
 
-const Kernels kAvx512Bf16Kernels = {avx512_bf16::pick_update, avx512_bf16::pick_sum_squares};
+const Kernels kAvx512Bf16Kernels = {avx512_bf16::pick_update, avx512_bf16::pick_sum_squares, avx512_bf16::pick_blend,
+                                    avx512_bf16::pick_squared_change};
 
 }  // namespace rewarm::optim

@@ -83,8 +83,11 @@ struct Sum {
 
 #include "optim/adamw_loop.h"
 
+#include "optim/extras_loop.h"
+
 }  // namespace baseline
 
-const Kernels kBaselineKernels = {baseline::pick_update, baseline::pick_sum_squares};
+const Kernels kBaselineKernels = {baseline::pick_update, baseline::pick_sum_squares, baseline::pick_blend,
+                                  baseline::pick_squared_change};
 
 }  // namespace rewarm::optim

@@ -223,7 +223,8 @@ __device__ __noinline__ void advance_tables(const StepArguments& a, double grad_
   for (int64_t g = threadIdx.x; g < a.n_groups; g += kBlock) {
     const Hyper h = hyper_now(a.configs[g], a.rows, counters, g);
     a.hypers[g] = h;
-    a.control.scalars[kLastLr + g] = h.lr;
+    double* results = a.control.scalars + kGroups + kGroupScalars * g;
+    record_lr(results, h.lr, a.options.watch.annealing_decay, a.options.advance);
   }
   __syncthreads();  // hypers are written, counters read
   Correction known{-1, -1, {}, {}};
@@ -256,8 +257,15 @@ __device__ __forceinline__ uint32_t random16(const Philox4& words, int j) {
   return (words.x[j / 2] >> (16 * (j % 2))) & 0xffffu;
 }
 
+// What rides along with the update of a chunk.
+struct Extras {
+  float* ema;  // of the chunk's first element, or null
+  bool zero_gradients;
+  bool observe;
+};
+
 // P: storage of parameter and gradient, M: storage of the moments.
-template <class P, class M, bool kStochastic>
+template <class P, class M, bool kStochastic, bool kExtras>
 struct ChunkUpdate {
   static constexpr int kElements = 16 / static_cast<int>(sizeof(P));  // of one vector
   static constexpr int kMomentWords = kElements * static_cast<int>(sizeof(M)) / 16;
@@ -267,13 +275,26 @@ struct ChunkUpdate {
   static_assert(!kStochastic || kElements == 8, "one Philox block a vector");
 
   P* p;
-  const P* g;
+  P* g;
   M* m;
   M* v;
   int64_t begin;  // index of p[0] in its tensor, a multiple of 128
   int count;
   Scalars s;
   Rounding rounding;
+  Extras extras;
+
+  // Element i after its update: the average follows it, its change is squared.
+  __device__ __forceinline__ void ride_along(int i, float before, float after, double& squares) const {
+    if (extras.observe) {
+      const double change = static_cast<double>(after - before);
+      squares = fma(change, change, squares);
+    }
+    if (extras.ema != nullptr && s.one_minus_ema_decay != 0.0f) {
+      const float old = extras.ema[i], ahead = after - old;
+      extras.ema[i] = s.one_minus_ema_decay > 0.5f ? fmaf(-s.ema_decay, ahead, after) : fmaf(s.one_minus_ema_decay, ahead, old);
+    }
+  }
 
   struct Vector {
     Words p, g, m[kMomentWords], v[kMomentWords];
@@ -294,7 +315,7 @@ struct ChunkUpdate {
     return storage_bits<P>(x);
   }
 
-  __device__ __forceinline__ void apply(const Vector& x, int i) const {
+  __device__ __forceinline__ void apply(const Vector& x, int i, double& squares) const {
     Philox4 random{};
     if constexpr (kStochastic) random = random_block(rounding, static_cast<uint64_t>(begin) / 8 + static_cast<uint64_t>(i));
     Words new_p{};
@@ -307,6 +328,7 @@ struct ChunkUpdate {
         float mj = element<M>(x.m[k], l), vj = element<M>(x.v[k], l), unused = 0.0f;
         const float pj = adamw_element<false, Form::kAny>(s, element<P>(x.p, j), element<P>(x.g, j), mj, vj, unused);
         put<P>(new_p, j, rounded(pj, random, j));
+        if constexpr (kExtras) ride_along(i * kElements + j, element<P>(x.p, j), element<P>(new_p, j), squares);
         put<M>(new_m, l, storage_bits<M>(mj));
         put<M>(new_v, l, storage_bits<M>(vj));
       }
@@ -314,13 +336,15 @@ struct ChunkUpdate {
       store16(v, i * kMomentWords + k, new_v);
     }
     store16(p, i, new_p);
+    if (kExtras && extras.zero_gradients) store16(g, i, Words{});
   }
 
-  __device__ __forceinline__ void apply_one(int i) const {
+  __device__ __forceinline__ void apply_one(int i, double& squares) const {
     Philox4 random{};
     if constexpr (kStochastic) random = random_block(rounding, static_cast<uint64_t>(begin + i) / 8);
     float mi = load_one(m + i), vi = load_one(v + i), unused = 0.0f;
-    const float pi = adamw_element<false, Form::kAny>(s, load_one(p + i), load_one(g + i), mi, vi, unused);
+    const float before = load_one(p + i);
+    const float pi = adamw_element<false, Form::kAny>(s, before, load_one(g + i), mi, vi, unused);
     store_one(m + i, storage_bits<M>(mi));
     store_one(v + i, storage_bits<M>(vi));
     // random16 with a run-time index would put the words in local memory: choose by comparison.
@@ -332,9 +356,13 @@ struct ChunkUpdate {
     } else {
       store_one(p + i, storage_bits<P>(pi));
     }
+    if constexpr (kExtras) ride_along(i, before, load_one(p + i), squares);
+    if (kExtras && extras.zero_gradients) store_one(g + i, 0u);
   }
 
-  __device__ void run() const {
+  // Returns this thread's part of the squared changes.
+  __device__ double run() const {
+    double squares = 0.0;
     assume_global(p);
     assume_global(g);
     assume_global(m);
@@ -350,20 +378,43 @@ struct ChunkUpdate {
           if (i + u * kBlock < vectors) load(x[u], i + u * kBlock);
 #pragma unroll
         for (int u = 0; u < kVectors; ++u)
-          if (i + u * kBlock < vectors) apply(x[u], i + u * kBlock);
+          if (i + u * kBlock < vectors) apply(x[u], i + u * kBlock, squares);
       }
       done = vectors * kElements;
     }
-    for (int i = done + tid; i < count; i += kBlock) apply_one(i);
+    for (int i = done + tid; i < count; i += kBlock) apply_one(i, squares);
+    return squares;
   }
 };
 
-template <class P, class M, bool kStochastic>
-__device__ __forceinline__ void update_chunk(const TensorEntry& e, const Chunk& c, void* g, const Scalars& s,
-                                             const Rounding& r) {
-  const ChunkUpdate<P, M, kStochastic> update = {
-      at<P>(e.p, c.begin), at<P>(g, c.begin), at<M>(e.m, c.begin), at<M>(e.v, c.begin), c.begin, c.count, s, r};
-  update.run();
+template <class P, class M, bool kStochastic, bool kExtras>
+__device__ __forceinline__ double update_chunk(const TensorEntry& e, const Chunk& c, void* g, const Scalars& s,
+                                               const Rounding& r, const Extras& x) {
+  const ChunkUpdate<P, M, kStochastic, kExtras> update = {
+      at<P>(e.p, c.begin), at<P>(g, c.begin), at<M>(e.m, c.begin), at<M>(e.v, c.begin), c.begin, c.count, s, r, x};
+  return update.run();
+}
+
+// Instead of an update that is skipped.
+__device__ inline void zero_gradients(const StepArguments& a) {
+  for (int64_t i = blockIdx.x; i < a.n_chunks; i += gridDim.x) {
+    const Chunk c = a.chunks[i];
+    if (a.gradients[c.tensor] == 0) continue;
+    const int64_t size = dtype_size(a.entries[c.tensor].dtype);
+    char* g = reinterpret_cast<char*>(a.gradients[c.tensor]) + c.begin * size;
+    assume_global(g);
+    for (int64_t k = threadIdx.x; k < c.count * size; k += kBlock) g[k] = 0;
+  }
+}
+
+// By the last block of a launch that observed: the root of the mean of the squared changes.
+__device__ inline void finish_observation(const StepArguments& a) {
+  const double sum = sum_of_partials(a);
+  double elements = 0.0;
+  for (int64_t i = threadIdx.x; i < a.n_tensors; i += kBlock)
+    if (a.gradients[i] != 0) elements += static_cast<double>(a.entries[i].numel);
+  elements = block_sum(elements);
+  if (threadIdx.x == 0) a.control.scalars[kUpdateRms] = elements == 0.0 ? 0.0 : sqrt(sum / elements);
 }
 
 }  // namespace rewarm::optim::device

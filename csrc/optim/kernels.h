@@ -27,10 +27,14 @@ struct UpdateArgs {
 
 using UpdateFunction = void (*)(const UpdateArgs&);
 using SumSquaresFunction = double (*)(const void* data, int64_t n);
+using BlendFunction = void (*)(float* ema, const void* theta, int64_t n, float decay, float one_minus_decay);
+using ChangeFunction = double (*)(const void* before, const void* after, int64_t n);
 
 struct Kernels {
   UpdateFunction (*update)(Dtype p, Dtype m, bool amsgrad, bool stochastic);
   SumSquaresFunction (*sum_squares)(Dtype g);
+  BlendFunction (*blend)(Dtype p);
+  ChangeFunction (*squared_change)(Dtype p);
 };
 
 extern const Kernels kBaselineKernels;

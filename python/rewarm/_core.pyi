@@ -7,11 +7,15 @@ from numpy.typing import NDArray
 
 CHUNK_ELEMENTS: int
 SEGMENTS_PER_SCHEDULE: int
+MAX_SEGMENTS: int
+MAX_KNOTS: int
 ENTRY_COLUMNS: int
 GROUP_CONFIG_WORDS: int
 START_WORDS: int
 FIRST_ORIGIN: int
-FIRST_LAST_LR: int
+SCHEDULED_VALUES: int
+FIRST_GROUP_SCALAR: int
+GROUP_SCALARS: int
 
 def isa() -> str:
     """The instruction set in use: "baseline", "avx2" or "avx512"; REWARM_ISA may lower it."""
@@ -22,11 +26,14 @@ def best_isa() -> str:
 def advise_huge_pages(address: int, bytes: int) -> None:
     """Asks for 2 MiB pages under memory that nobody has written yet; only advice."""
 
-def schedule_value(segments: Any, step: int) -> float:
-    """Value of packed 64-byte segments (any contiguous buffer) at one counter."""
+def schedule_value(segments: Any, knots: Any | None, step: int) -> float:
+    """Value of packed 64-byte segments and 16-byte knots (any contiguous buffers; None without tables) at one counter."""
 
-def schedule_values(segments: Any, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+def schedule_values(segments: Any, knots: Any | None, steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Values at many counters; releases the GIL."""
+
+def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:
+    """One more value of a statistic on the CPU; addresses of mean and variance, and of values seen, spikes and the last verdict."""
 
 class AdamWPlan:
     """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""
@@ -64,6 +71,10 @@ class AdamWPlan:
     def refresh(self, gradients: list[Any] | None) -> int: ...
     def publish(self) -> None: ...
     def zero_grad(self) -> None: ...
+    def set_extras(
+        self, zero_gradients: bool, observe: bool, annealing_decay: float, decay: float, deviations: float, after: int
+    ) -> None:
+        """What rides along with every step; see Watch in csrc/optim/plan.h."""
     def step_cpu(
         self,
         gradients: list[Any] | None,
@@ -78,7 +89,9 @@ class AdamWPlan:
         count_skipped_tokens: bool,
         loss_scale: float,
         threads: int,
+        sum_of_squares: float | None,
     ) -> int: ...
+    def sum_squares_cpu(self, classes: NDArray[np.int32], n_classes: int, threads: int) -> list[float]: ...
 
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""

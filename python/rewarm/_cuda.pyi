@@ -36,6 +36,12 @@ class AdamWCudaPlan:
         stochastic_rounding: bool,
         seed: int,
         count_skipped_tokens: bool,
+        zero_gradients: bool,
+        observe: bool,
+        annealing_decay: float,
+        decay: float,
+        deviations: float,
+        after: int,
     ) -> None: ...
     @property
     def image(self) -> NDArray[np.int64]:

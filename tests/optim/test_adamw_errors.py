@@ -32,7 +32,7 @@ def refused(error, match, *args, **kwargs):
         ({"betas": (-0.1, 0.9)}, r"betas\[0\]: .* got -0.1"),
         ({"betas": 0.9}, r"betas: expected a pair"),
         ({"weight_decay": -0.1}, r"weight_decay: .* got -0.1"),
-        ({"max_grad_norm": 0.0}, r"max_grad_norm: expected a number > 0 or None"),
+        ({"max_grad_norm": 0.0}, r"max_grad_norm: expected a number > 0, a Schedule or None"),
         ({"max_grad_norm": math.inf}, r"max_grad_norm: expected a finite number"),
         ({"seed": -1}, r"seed: expected an integer in \[0, 2\*\*64\)"),
         ({"differentiable": True}, r"differentiable=True is not supported"),

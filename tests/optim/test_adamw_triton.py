@@ -295,7 +295,7 @@ def test_a_learning_rate_tensor_is_read_where_it_lives(dtype):
     if INTERPRETED:
         # The gather hands over addresses on GPUs alone: put there what it would.
         configs = pair.optimizers[0]._plan.native.configs
-        configs[0, 13:15] = lr.data_ptr(), dtype is torch.float64
+        configs[0, 25:27] = lr.data_ptr(), dtype is torch.float64
     else:
         pair.optimizers[0].param_groups[0]["lr"] = lr
     pair.optimizers[1].param_groups[0]["lr"] = lr.item()

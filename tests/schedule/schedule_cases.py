@@ -7,7 +7,10 @@ from rewarm.schedule import (
     Schedule,
     constant,
     cosine,
+    cosine_tail,
     exponential,
+    halving,
+    harmonic,
     infinite,
     inverse_sqrt,
     join,
@@ -16,7 +19,9 @@ from rewarm.schedule import (
     linear_to_zero,
     one_minus_sqrt,
     polynomial,
+    power,
     presets,
+    table,
     warmup_cosine,
     wsd,
 )
@@ -44,6 +49,16 @@ def _cases(units: str, n: int) -> dict[str, Schedule]:
         "exponential": exponential(1.65e-4, 3e-5, 7 * n, **u),
         "exponential_up": exponential(1e-9, 1.0, 7 * n, **u),
         "exponential_flat": exponential(1e-3, 1e-3, 7 * n, **u),
+        "power": power(3e-4, exponent=-0.51, until=2 * n, **u),
+        "power_ends": join(linear(0.0, 3e-4, n, **u), power(3e-4, 9 * n, exponent=-0.5, until=n, offset=n, **u)),
+        "power_rule": power(3e-4, 9 * n, exponent=-1.7, coefficient=0.5 * 3e-4 * (3.0 * n) ** 1.7, **u),
+        "table": table([(0, 0.0), (n, 3e-4), (3 * n, 1e-4), (3 * n + 1, 2e-4), (7 * n, 2e-5)], **u),
+        "tables": join(table([(0, 0.1), (n, 0.2)], **u), constant(0.3, n, **u), table([(0, 0.3), (1, 0.4), (n, 0.0)], **u)),
+        "table_long": table([(i * n, (i * 7 % 11) / 11) for i in range(100)], **u),
+        "harmonic": harmonic(3e-4, 3e-5, 7 * n, **u),
+        "halving": halving(3e-4, 3e-5, 7 * n, **u),
+        "cosine_tail": cosine_tail(3e-4, 3e-5, 7 * n, offset=3 * n + 1, **u),
+        "cosine_tail_all": cosine_tail(3e-4, 3e-5, 7 * n, offset=0, **u),
         "length_1": join(linear(0.0, 1.0, 1, **u), cosine(1.0, 0.1, 1, **u), exponential(0.1, 0.01, 1, **u)),
         "length_0_last": join(linear(0.0, 1.0, n, **u), cosine(1.0, 0.1, 0, **u)),
         "warmup_cosine": warmup_cosine(3e-4, 3e-5, n, 99 * n, **u),
@@ -67,7 +82,7 @@ CASES = {f"{name}-steps": case for name, case in _cases("steps", 101).items()}
 CASES |= {f"{name}-tokens": case for name, case in _cases("tokens", 151 * TRILLION // 1000).items()}
 
 # Made of +, -, *, / and sqrt only, which IEEE 754 rounds one way: every spelling must give the same bits.
-SAME_BITS = {"constant", "linear", "one_minus_sqrt", "inverse_sqrt"}
+SAME_BITS = {"constant", "linear", "one_minus_sqrt", "inverse_sqrt", "table", "harmonic"}
 
 
 def probes(schedule: Schedule) -> list[int]:
@@ -77,6 +92,9 @@ def probes(schedule: Schedule) -> list[int]:
         stop = segment.start + 1000 if segment.stop is None else segment.stop
         counts |= {count + d for count in (segment.start, stop) for d in (-1, 0, 1)}
         counts |= {segment.start + (stop - segment.start) * i // 13 for i in range(13)}
+        counts |= {segment.start + at + d for at, _ in segment.knots or () for d in (-1, 0, 1)}
+        if segment.until is not None:
+            counts |= {segment.start + int(segment.until) - segment.offset + d for d in (-1, 0, 1, 2)}
     return sorted(count for count in counts if 0 <= count < 2**63)
 
 
@@ -85,7 +103,7 @@ def bound(schedule: Schedule) -> float:
 
     Eight roundings at the size of the largest end value cover the direct formulas. An exponential adds the error of its
     exponent, log2(b / a) times one rounding of a result no larger than the larger end; g(r) / g(1) divides differences
-    from 1 by g(1), about tau / 2, and so adds 4 / tau roundings.
+    from 1 by g(1), about tau / 2, and so adds 4 / tau roundings. Knots lie between the largest and the smallest.
     """
     roundings = 8.0
     for segment in schedule.segments:
@@ -93,7 +111,10 @@ def bound(schedule: Schedule) -> float:
             roundings = max(roundings, 8.0 + abs(math.log2(segment.to_value / segment.from_value)))
         if segment.kind == "inverse_sqrt":
             roundings = max(roundings, 8.0 + 4.0 / segment.power)
-    largest = max(max(segment.from_value, segment.to_value) for segment in schedule.segments)
+        if segment.kind == "power":
+            # Likewise: the exponent is q log2(n / until), and n is below 2**64.
+            roundings = max(roundings, 8.0 + abs(segment.power) * max(0.0, 64.0 - math.log2(segment.until)))
+    largest = max(max(s.from_value, s.to_value, *[v for _, v in s.knots or ()]) for s in schedule.segments)
     return roundings * sys.float_info.epsilon * largest
 
 

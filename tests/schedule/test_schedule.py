@@ -12,26 +12,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_cases import CASES, TRILLION, bound, probes, same_bits
 
+from rewarm._native import core
 from rewarm.errors import BackendUnavailable, InvalidArgument
 from rewarm.schedule import (
+    KNOT_DTYPE,
+    MAX_KNOTS,
     MAX_SEGMENTS,
     SEGMENT_DTYPE,
     Schedule,
     Segment,
     constant,
     cosine,
+    cosine_tail,
     exponential,
+    halving,
+    harmonic,
     inverse_sqrt,
     join,
     legacy_cosine,
     linear,
     one_minus_sqrt,
     polynomial,
+    power,
     schedule_reference,
+    table,
     warmup_cosine,
 )
 
-SHAPES = (linear, cosine, inverse_sqrt, one_minus_sqrt, exponential)
+SHAPES = (linear, cosine, inverse_sqrt, one_minus_sqrt, exponential, harmonic, halving)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -65,6 +73,53 @@ def test_token_counter_of_15e12_loses_nothing():
     assert schedule(15 * TRILLION - 1) == (15 * TRILLION - 1) / (15 * TRILLION) < 1.0
     late = join(constant(0.0, 15 * TRILLION, units="tokens"), linear(0.0, 1.0, 1000, units="tokens"))
     assert [late(15 * TRILLION + i) for i in range(1001)] == [i / 1000 for i in range(1001)]
+
+
+def test_power_is_the_ceiling_and_then_the_rule():
+    rule = power(4e-3, exponent=-0.51, coefficient=4.6 * 0.01, units="tokens")
+    steps = [0, 1, 50, 100, 120, 121, 122, 10**6, 15 * TRILLION]
+    expected = [min(4e-3, 4.6 * 0.01 * t**-0.51) if t else 4e-3 for t in steps]
+    assert np.abs(rule.values(steps) / expected - 1).max() <= 16 * sys.float_info.epsilon
+    assert rule.length is None
+    after = join(linear(0.0, 1e-2, 100), power(1e-2, exponent=-0.5, until=100, offset=100))
+    assert (after(99), after(100), after(400), after(40_000)) == (0.99 * 1e-2, 1e-2, 5e-3, 5e-4)
+    ended = power(1e-2, 300, exponent=-0.5, until=100, offset=100)
+    assert (ended.length, ended(300), ended(10**9)) == (300, 5e-3, 5e-3)
+    assert ended.segments[0].to_value == 5e-3
+
+
+def test_table_goes_through_its_knots_and_is_exact_at_15e12():
+    knots = [(0, 0.0), (10**9, 3e-4), (15 * TRILLION - 1, 1e-4), (15 * TRILLION, 0.5)]
+    schedule = table(knots, units="tokens")
+    assert [schedule(at) for at, _ in knots] == [value for _, value in knots]
+    assert schedule(15 * TRILLION - 2) > 1e-4
+    assert schedule(2**63 - 1) == 0.5
+    both = join(table(knots[:2], units="tokens"), constant(1.0, 5, units="tokens"), table(np.array(knots[:3]), units="tokens"))
+    assert both.n_knots == 5
+    assert both.pack(first_knot=100)["offset"].tolist() == [100, 0, 102]
+    assert both(10**9 + 5 + 10**9) == 3e-4
+    assert both.pack_knots()["at"].tolist() == [0, 10**9, 0, 10**9, 15 * TRILLION - 1]
+
+
+def test_knots_have_a_capacity():
+    step_table = table([(i, i / 4096) for i in range(MAX_KNOTS)])
+    assert step_table.values(range(MAX_KNOTS)).tolist() == [i / 4096 for i in range(MAX_KNOTS)]
+    with pytest.raises(InvalidArgument, match="Schedule: expected at most 4096 knots, got 4098"):
+        join(step_table, table([(0, 1.0), (1, 2.0)]))
+    assert (core.MAX_KNOTS, core.MAX_SEGMENTS) == (MAX_KNOTS, MAX_SEGMENTS)
+
+
+def test_a_table_needs_its_knots():
+    schedule = table([(0, 1.0), (5, 2.0)])
+    for points in (None, np.empty(0, KNOT_DTYPE), schedule.pack_knots()[:1]):
+        with pytest.raises(InvalidArgument, match="table: expected its knots among the"):
+            Schedule.unpack(schedule.pack(), points)
+    with pytest.raises(InvalidArgument, match="table: expected the last knot at its length 5, got 4"):
+        moved = schedule.pack_knots()
+        moved["at"][1] = 4
+        Schedule.unpack(schedule.pack(), moved)
+    with pytest.raises(Exception, match="segments: segment 0: expected a table within the 0 knots given"):
+        core.schedule_value(schedule.pack().view(np.int64), None, 3)
 
 
 def test_values_keeps_shape_and_takes_what_users_have():
@@ -136,7 +191,7 @@ def test_immutable_hashable_equal():
 @pytest.mark.parametrize("name", CASES)
 def test_round_trips(name):
     schedule = CASES[name]
-    assert Schedule.unpack(schedule.pack(), units=schedule.units) == schedule
+    assert Schedule.unpack(schedule.pack(), schedule.pack_knots(), units=schedule.units) == schedule
     assert Schedule.from_dict(json.loads(json.dumps(schedule.to_dict(), allow_nan=False))) == schedule
     for twin in (pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule), copy.copy(schedule)):
         assert twin == schedule
@@ -156,8 +211,8 @@ def test_packed_layout_is_64_bytes_in_the_header_s_order():
 def test_unpack_refuses():
     good = linear(0.0, 1.0, 5).pack()
     for field, value, message in [
-        ("kind", 8, "kind in"),
-        ("knots_offset", 1, "knots_offset 0"),
+        ("kind", 13, "kind in"),
+        ("offset", 1, "linear: takes no offset, got 1"),
         ("start", 1, "expected start 0, got 1"),
         ("length", -1, "linear: length"),
         ("to", math.nan, "linear: to_value"),
@@ -184,6 +239,10 @@ def test_to_dict_is_plain():
     }
     assert polynomial(1.0, 0.0, 5, power=2.0).to_dict()["segments"] == [
         {"kind": "polynomial", "length": 5, "from": 1.0, "to": 0.0, "power": 2.0, "lo": None}
+    ]
+    assert join(table([(0, 1.0), (5, 2.0)]), power(1.0, exponent=-0.5, until=3)).to_dict()["segments"] == [
+        {"kind": "table", "knots": [[0, 1.0], [5, 2.0]], "lo": None},
+        {"kind": "power", "length": None, "from": 1.0, "until": 3.0, "exponent": -0.5, "offset": 0, "lo": None},
     ]
 
 
@@ -217,6 +276,8 @@ def test_from_dict_refuses_other_types():
 
 def test_scale_and_floor():
     schedule = join(warmup_cosine(1.0, 0.1, 10, 20), legacy_cosine(0.1, 0.01, 30), exponential(0.01, 0.001, 5))
+    counts = probes(schedule)
+    schedule = join(schedule, table([(0, 0.5), (7, 0.1)]), power(0.1, 50, exponent=-0.5, until=3))
     counts = probes(schedule)
     half = schedule.scale(0.5)
     assert half.values(counts).tolist() == (schedule.values(counts) * 0.5).tolist()  # a power of two: no rounding
@@ -270,6 +331,32 @@ def test_values_are_checked(shape, bad):
         (lambda: legacy_cosine(1.0, 0.1, 10, fraction=0.0), r"legacy_cosine: fraction: expected a number in \(0, 1\]"),
         (lambda: legacy_cosine(1.0, 0.1, 10, fraction=1.1), "legacy_cosine: fraction"),
         (lambda: legacy_cosine(1.0, -0.1, 10), "legacy_cosine: min_lr"),
+        (lambda: harmonic(1.0, 0.0, 10), "harmonic: to_value: expected a finite number > 0, got 0.0"),
+        (lambda: cosine_tail(1.0, 0.0, 2**62, offset=2**62), r"cosine_tail: expected offset \+ length < 2\*\*63"),
+        (lambda: power(1.0, exponent=0.5, until=3), "power: exponent: expected a finite number < 0, got 0.5"),
+        (lambda: power(1.0, exponent=math.nan, until=3), "power: exponent: expected a finite number < 0, got nan"),
+        (lambda: power(math.nan, exponent=-0.5, until=3), "power: from_value"),
+        (lambda: power(1.0, exponent=-0.5), "power: expected exactly one of until and coefficient"),
+        (lambda: power(1.0, exponent=-0.5, until=3, coefficient=1), "power: expected exactly one of until"),
+        (lambda: power(1.0, exponent=-0.5, until=0), "power: until: expected a finite number > 0, got 0"),
+        (
+            lambda: power(1e300, exponent=-1e-3, coefficient=1e-300),
+            r"\(max_lr / coefficient\)\^\(1 / exponent\) to be a float64 > 0",
+        ),
+        (lambda: table([]), "table: expected from 2 to 4096 knots, got 0"),
+        (lambda: table([(i, 0.0) for i in range(4097)]), "table: expected from 2 to 4096 knots, got 4097"),
+        (lambda: table([(1, 0.0), (2, 0.0)]), r"table: knots\[0\]: at: expected 0, got 1"),
+        (
+            lambda: table([(0, 0.0), (5, 0.0), (5, 1.0)]),
+            r"knots\[2\]: at: expected more than 5 \(counts rise strictly\), got 5",
+        ),
+        (lambda: table([(0, 0.0), (5, math.nan)]), r"table: knots\[1\]: value: expected a finite number >= 0, got nan"),
+        (lambda: table([(0, 0.0), (2.5, 0.0)]), r"table: knots\[1\]: at: expected a whole number"),
+        (lambda: table([(0, 0.0), 3]), r"table: knots\[1\]: expected a pair"),
+        (lambda: table("knots"), "table: knots: expected a list of pairs"),
+        (lambda: Segment("table", 0, 1, 0.0, 1.0), "table: expected knots, got None"),
+        (lambda: Segment("linear", 0, 1, 0.0, 1.0, until=3.0), "linear: takes no until"),
+        (lambda: Segment("linear", 0, 1, 0.0, 1.0, offset=3), "linear: takes no offset, got 3"),
         (lambda: linear(0.0, 1.0, 10, units="samples"), "linear: expected units 'steps' or 'tokens', got 'samples'"),
         (lambda: linear(0.0, 1.0, None), "linear: length: expected a whole number"),
         (lambda: Segment("spline", 0, 1, 0.0, 1.0), "expected kind to be one of"),
@@ -291,6 +378,10 @@ def test_repr_is_for_people():
         "  [0, 1_000_000_000)  linear  0 -> 0.0003, not below 1e-05",
         "  [1_000_000_000, 1_000_000_005)  polynomial  0.0003 -> 0, power 2, not below 1e-05",
         "  [1_000_000_005, ...)  holds  1e-05",
+    ]
+    assert repr(join(table([(0, 0.0), (9, 0.5)]), power(0.5, exponent=-0.5, until=9, offset=9))).splitlines()[1:] == [
+        "  [0, 9)  table  0 -> 0.5, 2 knots",
+        "  [9, ...)  power  0.5, falls as t^-0.5 from 9, 9 counts passed before",
     ]
     assert repr(constant(0.1)).splitlines()[1:] == ["  [0, ...)  constant  0.1"]
 
@@ -349,7 +440,7 @@ def test_import_leaves_heavy_packages_out():
 def test_reference_imports_nothing_of_rewarm():
     with open(schedule_reference.__file__, encoding="utf-8") as file:
         imports = [line.split()[1] for line in file if line.startswith(("import ", "from "))]
-    assert imports == ["__future__", "math", "typing"]
+    assert imports == ["__future__", "itertools", "math", "typing"]
 
 
 rates = st.floats(0.0, 1.0, allow_subnormal=False)
@@ -360,7 +451,19 @@ counts = st.one_of(st.integers(0, 5), st.integers(0, 10**6), st.integers(0, 15 *
 @st.composite
 def pieces(draw):
     n, units = draw(counts), "tokens"
-    kind = draw(st.integers(0, 7))
+    kind = draw(st.integers(0, 12))
+    if kind == 8:
+        until, exponent = draw(st.floats(0.5, 1e15)), draw(st.floats(-2.0, -0.1))
+        return power(draw(rates), n, exponent=exponent, until=until, offset=draw(counts), units=units)
+    if kind == 9:
+        ats = sorted(draw(st.sets(st.integers(1, 15 * TRILLION), min_size=1, max_size=9)))
+        return table([(0, draw(rates)), *[(at, draw(rates)) for at in ats]], units=units)
+    if kind == 10:
+        return harmonic(draw(positive), draw(positive), n, units=units)
+    if kind == 11:
+        return halving(draw(rates), draw(rates), n, units=units)
+    if kind == 12:
+        return cosine_tail(draw(rates), draw(rates), n, offset=draw(counts), units=units)
     if kind == 0:
         return constant(draw(rates), n, units=units)
     if kind == 1:
@@ -385,4 +488,4 @@ def test_any_join_equals_reference_and_survives_round_trips(schedule, further):
     expected = [schedule_reference.value(plain, t) for t in steps]
     assert np.abs(schedule.values(steps) - expected).max() <= bound(schedule)
     assert Schedule.from_dict(json.loads(json.dumps(plain))) == schedule
-    assert Schedule.unpack(schedule.pack(), units="tokens") == schedule
+    assert Schedule.unpack(schedule.pack(), schedule.pack_knots(), units="tokens") == schedule

@@ -7,7 +7,7 @@ import pytest
 from schedule_cases import CASES, bound, probes, same_bits
 
 from rewarm.errors import InvalidArgument
-from rewarm.schedule import Schedule, constant, infinite, schedule_reference, warmup_cosine
+from rewarm.schedule import Schedule, constant, infinite, join, schedule_reference, table, warmup_cosine
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
@@ -23,12 +23,14 @@ from rewarm.schedule import schedule_triton  # noqa: E402
 
 
 @triton.jit
-def many_schedules_kernel(table_i64_ptr, table_f64_ptr, counts_ptr, steps_ptr, values_ptr, row_words):
+def many_schedules_kernel(
+    table_i64_ptr, table_f64_ptr, knots_i64_ptr, knots_f64_ptr, counts_ptr, steps_ptr, values_ptr, row_words
+):
     """As an optimizer calls it: one row of segments a group, its count and its counter read on the device."""
     group = tl.program_id(0)
     count = tl.load(counts_ptr + group)
     t = tl.load(steps_ptr + group)
-    value = schedule_triton.value_at(table_i64_ptr, table_f64_ptr, group * row_words, count, t)
+    value = schedule_triton.value_at(table_i64_ptr, table_f64_ptr, group * row_words, count, knots_i64_ptr, knots_f64_ptr, t)
     tl.store(values_ptr + group, value)
 
 
@@ -58,19 +60,32 @@ def test_triton_returns_the_ends_themselves():
 @needs_triton
 @pytest.mark.parametrize("count_dtype", [torch.int32, torch.int64], ids=["count_int32", "count_int64"])
 def test_value_at_inside_another_kernel(count_dtype):
-    schedules = [warmup_cosine(3e-4, 3e-5, 10, 90), constant(0.1), infinite(1.0, 0.5, 0.1, 3, 5, 7, 11)]
+    schedules = [warmup_cosine(3e-4, 3e-5, 10, 90), table([(0, 0.1), (9, 0.5)]), infinite(1.0, 0.5, 0.1, 3, 5, 7, 11)]
+    schedules.append(join(constant(0.2, 3), table([(0, 0.5), (1, 0.3), (23, 0.7)])))
     capacity = 6
-    table = torch.full((len(schedules), capacity, 8), -1, dtype=torch.int64)
-    for row, schedule in zip(table, schedules, strict=True):
-        packed = schedule.pack()
+    rows = torch.full((len(schedules), capacity, 8), -1, dtype=torch.int64)
+    points = np.concatenate([schedule.pack_knots() for schedule in schedules])  # one array for all, as in an optimizer
+    first_knot = 0
+    for row, schedule in zip(rows, schedules, strict=True):
+        packed = schedule.pack(first_knot=first_knot)
+        first_knot += schedule.n_knots
         row[: len(packed)] = torch.from_numpy(packed.view("<i8").reshape(-1, 8))
-    table = table.to(DEVICE)
+    rows = rows.to(DEVICE)
+    knots = torch.from_numpy(points.view("<i8")).to(DEVICE)
     counts = torch.tensor([len(schedule.segments) for schedule in schedules], dtype=count_dtype, device=DEVICE)
     for t in (0, 1, 3, 9, 10, 25, 26, 100):
-        steps = torch.full((3,), t, dtype=torch.int64, device=DEVICE)
-        values = torch.full((3,), float("nan"), dtype=torch.float64, device=DEVICE)
-        many_schedules_kernel[(3,)](
-            table, table.view(torch.float64), counts, steps, values, capacity * 8, enable_fp_fusion=False
+        steps = torch.full((4,), t, dtype=torch.int64, device=DEVICE)
+        values = torch.full((4,), float("nan"), dtype=torch.float64, device=DEVICE)
+        many_schedules_kernel[(4,)](
+            rows,
+            rows.view(torch.float64),
+            knots,
+            knots.view(torch.float64),
+            counts,
+            steps,
+            values,
+            capacity * 8,
+            enable_fp_fusion=False,
         )
         for schedule, value in zip(schedules, values.tolist(), strict=True):
             assert abs(value - schedule(t)) <= bound(schedule)
@@ -89,8 +104,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from rewarm.schedule.schedule_triton import values_kernel
 
-names = ("segments_i64_ptr", "segments_f64_ptr", "count", "steps_ptr", "values_ptr")
-signature = dict(zip(names, ("*i64", "*fp64", "i32", "*i64", "*fp64"), strict=True))
+names = ("segments_i64_ptr", "segments_f64_ptr", "count", "knots_i64_ptr", "knots_f64_ptr", "steps_ptr", "values_ptr")
+signature = dict(zip(names, ("*i64", "*fp64", "i32", "*i64", "*fp64", "*i64", "*fp64"), strict=True))
 for architecture in (80, 90, 100):
     target = GPUTarget("cuda", architecture, 32)
     source = ASTSource(values_kernel, signature=signature)

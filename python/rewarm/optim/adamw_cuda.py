@@ -17,7 +17,7 @@ from torch import Tensor
 from rewarm import _native
 from rewarm.errors import BackendUnavailable, CaptureError, InvalidArgument
 from rewarm.optim import capture
-from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan
+from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan, norm_limit
 
 if TYPE_CHECKING:
     from rewarm.optim.adamw import AdamW
@@ -62,11 +62,13 @@ class CudaStepper:
             entries=plan.entries,
             n_groups=plan.n_groups,
             device=self.index,
-            max_grad_norm=opt.max_grad_norm or 0.0,
+            max_grad_norm=norm_limit(opt),
             skip_nonfinite=opt.skip_nonfinite,
             stochastic_rounding=opt.stochastic_rounding,
             seed=opt.seed,
             count_skipped_tokens=opt.count_skipped_tokens,
+            zero_gradients=opt.zero_grad_in_step,
+            **opt.diagnostics.options,
         )
         workspace = torch.zeros(step.workspace_words, dtype=torch.int64, device=device)
         image = torch.from_numpy(step.image)

@@ -12,14 +12,30 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rewarm.optim.adamw_math_triton import element, folded, lr_now, next_t, start_of, stored
+from rewarm.optim.adamw_math_triton import (
+    blended,
+    element,
+    ema_scalars,
+    folded,
+    is_finite,
+    limit_now,
+    lr_now,
+    next_t,
+    record_lr,
+    start_of,
+    stored,
+    watch_value,
+)
 
 # Words of an entry, of the counters and of the scalars: as in csrc/optim/plan.h and csrc/bindings/bind_optim.cpp.
-_ENTRY_WORDS = tl.constexpr(10)
+_ENTRY_WORDS = tl.constexpr(11)
 _P, _M, _V, _STEP = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3), tl.constexpr(5)
-_GROUP, _DTYPE, _STATE_DTYPE = tl.constexpr(7), tl.constexpr(8), tl.constexpr(9)
-_UPDATES, _TOKENS, _SKIPPED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-_NORM, _CLIP_COEF, _LAST_LR = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_NUMEL, _GROUP, _DTYPE, _STATE_DTYPE, _EMA = (tl.constexpr(column) for column in range(6, 11))
+_UPDATES, _TOKENS, _SKIPPED, _CLIPPED, _NORMS = (tl.constexpr(word) for word in range(5))
+_NORM, _CLIP_COEF, _CLIP_RATE, _UPDATE_RMS, _NORM_MEAN = (tl.constexpr(word) for word in range(5))
+_GROUPS, _GROUP_SCALARS = tl.constexpr(8), tl.constexpr(5)
+# Words of `watch`: how statistics forget and what they call a spike, as Watch in plan.h.
+_ANNEALING_DECAY, _DECAY, _DEVIATIONS, _AFTER = (tl.constexpr(word) for word in range(4))
 # Words of `control`: programs done of either kernel (0 between launches), and the norm's verdict.
 _NORMS_DONE, _UPDATES_DONE, _SKIP = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 CONTROL_WORDS = 3
@@ -58,38 +74,77 @@ def sum_squares(address, begin, count, DTYPE: tl.constexpr, BLOCK: tl.constexpr)
 
 
 @triton.jit
-def update_span(p_ptr, g_ptr, m_ptr, v_ptr, offsets, end, scalars, P: tl.constexpr, M: tl.constexpr, BY_BITS: tl.constexpr):
-    """Reads, updates and writes the elements at `offsets` < `end`."""
+def update_span(
+    p_ptr, g_ptr, m_ptr, v_ptr, e_ptr, offsets, end, scalars, ema, squares,
+    P: tl.constexpr, M: tl.constexpr, BY_BITS: tl.constexpr,
+    EMA: tl.constexpr, ZERO: tl.constexpr, OBSERVE: tl.constexpr,
+):  # fmt: skip
+    """Reads, updates and writes the elements at `offsets` < `end`; returns `squares` plus those of their changes."""
     inside = offsets < end
     p = tl.load(p_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     g = tl.load(g_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     m = tl.load(m_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     v = tl.load(v_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
+    before = p
     p, m, v = element(p, g, m, v, scalars)
-    tl.store(p_ptr + offsets, stored(p, P, BY_BITS), mask=inside)
+    new_p = stored(p, P, BY_BITS)
+    tl.store(p_ptr + offsets, new_p, mask=inside)
     tl.store(m_ptr + offsets, stored(m, M, BY_BITS), mask=inside)
     tl.store(v_ptr + offsets, stored(v, M, BY_BITS), mask=inside)
+    if OBSERVE:
+        change = tl.where(inside, new_p.to(tl.float32) - before, 0.0).to(tl.float64)
+        squares = tl.fma(change, change, squares)
+    if EMA:
+        present, decay, weight = ema
+        follows = inside & present
+        old = tl.load(e_ptr + offsets, mask=follows, other=0.0)
+        tl.store(e_ptr + offsets, blended(old, new_p.to(tl.float32), decay, weight), mask=follows)
+    if ZERO:
+        tl.store(g_ptr + offsets, tl.zeros_like(new_p), mask=inside)
+    return squares
 
 
 @triton.jit
 def update_chunk(
-    p, g, m, v, begin, count, scalars, P: tl.constexpr, M: tl.constexpr, BLOCK: tl.constexpr, BY_BITS: tl.constexpr
-):
-    """Updates `count` elements from `begin` of the tensor whose memory begins at the addresses p, g, m and v."""
-    aligned_end = vector_end(p | g | m | v, count)
+    p, g, m, v, e, begin, count, scalars, ema, P: tl.constexpr, M: tl.constexpr, BLOCK: tl.constexpr, BY_BITS: tl.constexpr,
+    EMA: tl.constexpr, ZERO: tl.constexpr, OBSERVE: tl.constexpr,
+):  # fmt: skip
+    """Updates `count` elements from `begin` of the tensor whose memory begins at the addresses p, g, m, v and e (its average).
+
+    Returns the sum of the squared changes with OBSERVE, else 0.
+    """
+    aligned_end = vector_end(p | g | m | v | e, count)
     lanes = tl.arange(0, BLOCK)
+    squares = tl.zeros([BLOCK if OBSERVE else 1], dtype=tl.float64)
+    e_ptr = e.to(tl.pointer_type(tl.float32)) + begin
     p_ptr = tl.multiple_of(p.to(tl.pointer_type(P)) + begin, 16)
     g_ptr = tl.multiple_of(g.to(tl.pointer_type(P)) + begin, 16)
     m_ptr = tl.multiple_of(m.to(tl.pointer_type(M)) + begin, 16)
     v_ptr = tl.multiple_of(v.to(tl.pointer_type(M)) + begin, 16)
     for i in range(0, aligned_end, BLOCK):
-        update_span(p_ptr, g_ptr, m_ptr, v_ptr, i + lanes, aligned_end, scalars, P, M, BY_BITS)
+        squares = update_span(
+            p_ptr, g_ptr, m_ptr, v_ptr, e_ptr, i + lanes, aligned_end, scalars, ema, squares,
+            P, M, BY_BITS, EMA, ZERO, OBSERVE,
+        )  # fmt: skip
     p_ptr = p.to(tl.pointer_type(P)) + begin
     g_ptr = g.to(tl.pointer_type(P)) + begin
     m_ptr = m.to(tl.pointer_type(M)) + begin
     v_ptr = v.to(tl.pointer_type(M)) + begin
     for i in range(aligned_end, count, BLOCK):
-        update_span(p_ptr, g_ptr, m_ptr, v_ptr, i + lanes, count, scalars, P, M, BY_BITS)
+        squares = update_span(
+            p_ptr, g_ptr, m_ptr, v_ptr, e_ptr, i + lanes, count, scalars, ema, squares,
+            P, M, BY_BITS, EMA, ZERO, OBSERVE,
+        )  # fmt: skip
+    return tl.sum(squares)
+
+
+@triton.jit
+def zero_chunk(g, begin, count, P: tl.constexpr, BLOCK: tl.constexpr):
+    """Writes zeros over a chunk of a gradient, for an update that is skipped."""
+    g_ptr = g.to(tl.pointer_type(P)) + begin
+    for i in range(0, count, BLOCK):
+        offsets = i + tl.arange(0, BLOCK)
+        tl.store(g_ptr + offsets, tl.zeros([BLOCK], dtype=P), mask=offsets < count)
 
 
 @triton.jit
@@ -104,7 +159,7 @@ def is_last(done_ptr):
 
 @triton.jit
 def finish_norm(
-    partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+    partials_ptr, n_chunks, factor, limit, found_inf, scalars_f64, counters_ptr, watch_ptr, control_ptr,
     CLIP: tl.constexpr, SKIP_NONFINITE: tl.constexpr, TABLE_BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Norm, clip coefficient and verdict from the partial sums, as ``finish_norm`` of csrc/optim/adamw.cpp."""
@@ -116,7 +171,7 @@ def finish_norm(
     norm = tl.sqrt(tl.sum(total)) * factor
     coefficient = tl.full((), 1.0, tl.float64)
     if CLIP:
-        ratio = tl.load(limit_ptr) / (norm + 1e-6)
+        ratio = limit / (norm + 1e-6)
         coefficient = tl.where(ratio < 1.0, ratio, 1.0)
     skip = norm != norm
     if SKIP_NONFINITE:
@@ -128,17 +183,29 @@ def finish_norm(
     if found_inf == 0.0:
         tl.store(scalars_f64 + _NORM, norm)
         tl.store(scalars_f64 + _CLIP_COEF, coefficient)
+        decay, deviations = tl.load(watch_ptr + _DECAY), tl.load(watch_ptr + _DEVIATIONS)
+        after = tl.load(watch_ptr + _AFTER).to(tl.int64)
+        norms = watch_value(norm, scalars_f64 + _NORM_MEAN, counters_ptr + _NORMS, decay, deviations, after)
+        if is_finite(norm):
+            clipped = tl.load(counters_ptr + _CLIPPED) + (coefficient < 1.0).to(tl.int64)
+            tl.store(counters_ptr + _CLIPPED, clipped)
+            tl.store(scalars_f64 + _CLIP_RATE, clipped.to(tl.float64) / norms.to(tl.float64))
     tl.store(control_ptr + _SKIP, skip.to(tl.int32))
 
 
 @triton.jit(do_not_specialize=["n_chunks"])
 def norm_kernel(
-    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    entries_ptr,  # [n_tensors, 11] int64: the plan's table
     chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
     gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
     partials_ptr,  # [n_chunks] float64
-    limit_ptr,  # [1] float64: max_grad_norm
-    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    limit_ptr,  # [1] float64: max_grad_norm, where no schedule drives it
+    configs_i64,  # [n_groups, 27]: GroupConfig, seen as int64
+    rows_i64,  # [n_groups, 7, 64, 8]: the segments of every schedule, seen as int64
+    rows_f64,  # the same memory, seen as float64
+    counters_ptr,  # [10 + 7 n_groups] int64: updates, tokens, skipped, ..., origins
+    scalars_f64,  # [8 + 5 n_groups] float64: norm, clip coefficient, ..., then those of every group
+    watch_ptr,  # [4] float64: Watch of plan.h
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
     found_inf_ptr,  # [1] float32
@@ -173,8 +240,11 @@ def norm_kernel(
     if is_last(control_ptr + _NORMS_DONE):
         factor = 1.0 / tl.load(grad_scale_ptr).to(tl.float64)
         found_inf = tl.load(found_inf_ptr)
+        limit = tl.load(limit_ptr)
+        if CLIP:
+            limit = limit_now(configs_i64, rows_i64, rows_f64, counters_ptr, limit)
         finish_norm(
-            partials_ptr, n_chunks, factor, limit_ptr, found_inf, scalars_f64, control_ptr,
+            partials_ptr, n_chunks, factor, limit, found_inf, scalars_f64, counters_ptr, watch_ptr, control_ptr,
             CLIP, SKIP_NONFINITE, TABLE_BLOCK,
         )  # fmt: skip
 
@@ -192,20 +262,39 @@ def advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK: tl
         tl.store(step_ptr, t.to(tl.float32), mask=stepped)
 
 
+@triton.jit
+def finish_observation(entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK: tl.constexpr):
+    """The root of the mean of the squared changes, over all elements that have a gradient."""
+    total = tl.zeros([TABLE_BLOCK], dtype=tl.float64)
+    for i in range(0, n_chunks, TABLE_BLOCK):
+        k = i + tl.arange(0, TABLE_BLOCK)
+        total += tl.load(changes_ptr + k, mask=k < n_chunks, other=0.0, cache_modifier=".cg")
+    elements = tl.zeros([TABLE_BLOCK], dtype=tl.int64)
+    for i in range(0, n_tensors, TABLE_BLOCK):
+        k = i + tl.arange(0, TABLE_BLOCK).to(tl.int64)
+        stepped = tl.load(gradients_ptr + k, mask=k < n_tensors, other=0) != 0
+        elements += tl.load(entries_ptr + k * _ENTRY_WORDS + _NUMEL, mask=stepped, other=0)
+    count = tl.sum(elements)
+    mean = tl.sum(total) / tl.where(count == 0, 1, count).to(tl.float64)
+    tl.store(scalars_f64 + _UPDATE_RMS, tl.sqrt(mean))
+
+
 @triton.jit(do_not_specialize=["tokens", "advance", "n_chunks", "n_tensors", "n_groups"])
 def update_kernel(
-    entries_ptr,  # [n_tensors, 10] int64: the plan's table
+    entries_ptr,  # [n_tensors, 11] int64: the plan's table
     chunks_ptr,  # [n_chunks, 2] int64: first element; tensor and count as two int32
     gradients_ptr,  # [n_tensors] int64: addresses, 0 = none
-    configs_i64,  # [n_groups, 15]: GroupConfig, seen as int64
+    configs_i64,  # [n_groups, 27]: GroupConfig, seen as int64
     configs_f64,  # the same memory, seen as float64
-    rows_i64,  # [n_groups, 2, 64, 8]: the segments of every schedule, seen as int64
+    rows_i64,  # [n_groups, 7, 64, 8]: the segments of every schedule, seen as int64
     rows_f64,  # the same memory, seen as float64
-    counters_ptr,  # [4 + 2 n_groups] int64: updates, tokens, skipped, spare, origins
-    scalars_f64,  # [2 + n_groups] float64: norm, clip coefficient, lr of every group
+    counters_ptr,  # [10 + 7 n_groups] int64: updates, tokens, skipped, ..., origins
+    scalars_f64,  # [8 + 5 n_groups] float64: norm, clip coefficient, ..., then those of every group
+    changes_ptr,  # [n_chunks] float64: squared changes, with OBSERVE
     t_ptr,  # [n_tensors] int64: updates of every parameter
     starts_i64,  # [n_tensors, 4]: MomentStart, seen as int64
     starts_f64,  # the same memory, seen as float64
+    watch_ptr,  # [4] float64: Watch of plan.h
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
     found_inf_ptr,  # [1] float32
@@ -221,6 +310,9 @@ def update_kernel(
     BLOCK: tl.constexpr,
     TABLE_BLOCK: tl.constexpr,
     BY_BITS: tl.constexpr,
+    EMA: tl.constexpr,  # some parameter has a moving average
+    ZERO: tl.constexpr,  # present gradients become zero
+    OBSERVE: tl.constexpr,  # read the size of the update
 ):
     """The second launch, or the only one: schedules, bias corrections, update; the last program counts."""
     i = tl.program_id(0)
@@ -232,13 +324,15 @@ def update_kernel(
     if skip == 0:
         for shown in range(i, n_groups, tl.num_programs(0)):
             lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, shown)
-            tl.store(scalars_f64 + _LAST_LR + shown, lr)
+            annealing_decay = tl.load(watch_ptr + _ANNEALING_DECAY)
+            record_lr(scalars_f64 + _GROUPS + _GROUP_SCALARS * shown, lr, annealing_decay, advance)
         if i < n_chunks:
             begin = tl.load(chunks_ptr + 2 * i)
             packed = tl.load(chunks_ptr + 2 * i + 1)
             tensor = packed.to(tl.int32).to(tl.int64)
             count = (packed >> 32).to(tl.int32)
             g = tl.load(gradients_ptr + tensor)
+            squares = tl.full((), 0.0, tl.float64)
             if g != 0:
                 entry = entries_ptr + tensor * _ENTRY_WORDS
                 p = tl.load(entry + _P)
@@ -249,19 +343,105 @@ def update_kernel(
                 group = tl.load(entry + _GROUP)
                 start = start_of(starts_i64, starts_f64, tensor, t)
                 scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, start, factor)
+                e, ema = p, (False, 0.0, 0.0)
+                if EMA:
+                    e = tl.load(entry + _EMA)
+                    decay, weight = ema_scalars(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group)
+                    ema = (e != 0, decay, weight)
                 combination = 3 * tl.load(entry + _DTYPE) + tl.load(entry + _STATE_DTYPE)
                 if COMBINATIONS & 1:
                     if combination == 0:
-                        update_chunk(p, g, m, v, begin, count, scalars, tl.float32, tl.float32, BLOCK, BY_BITS)
+                        squares = update_chunk(
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.float32,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
+                        )
                 if COMBINATIONS & 8:
                     if combination == 3:
-                        update_chunk(p, g, m, v, begin, count, scalars, tl.bfloat16, tl.float32, BLOCK, BY_BITS)
+                        squares = update_chunk(
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.bfloat16,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
+                        )
                 if COMBINATIONS & 16:
                     if combination == 4:
-                        update_chunk(p, g, m, v, begin, count, scalars, tl.bfloat16, tl.bfloat16, BLOCK, BY_BITS)
+                        squares = update_chunk(
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.bfloat16,
+                            tl.bfloat16,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
+                        )
                 if COMBINATIONS & 64:
                     if combination == 6:
-                        update_chunk(p, g, m, v, begin, count, scalars, tl.float16, tl.float32, BLOCK, BY_BITS)
+                        squares = update_chunk(
+                            p,
+                            g,
+                            m,
+                            v,
+                            e,
+                            begin,
+                            count,
+                            scalars,
+                            ema,
+                            tl.float16,
+                            tl.float32,
+                            BLOCK,
+                            BY_BITS,
+                            EMA,
+                            ZERO,
+                            OBSERVE,
+                        )
+            if OBSERVE:
+                tl.store(changes_ptr + i, squares)
+    elif ZERO:
+        if i < n_chunks:
+            begin = tl.load(chunks_ptr + 2 * i)
+            packed = tl.load(chunks_ptr + 2 * i + 1)
+            tensor = packed.to(tl.int32).to(tl.int64)
+            g = tl.load(gradients_ptr + tensor)
+            if g != 0:
+                if tl.load(entries_ptr + tensor * _ENTRY_WORDS + _DTYPE) == 0:
+                    zero_chunk(g, begin, (packed >> 32).to(tl.int32), tl.float32, BLOCK)
+                else:
+                    zero_chunk(g, begin, (packed >> 32).to(tl.int32), tl.uint16, BLOCK)
     if is_last(control_ptr + _UPDATES_DONE):
         consumed = tl.load(tokens_ptr) + tokens
         if skip:
@@ -272,3 +452,5 @@ def update_kernel(
             tl.store(counters_ptr + _UPDATES, tl.load(counters_ptr + _UPDATES) + advance)
             tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
             advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)
+            if OBSERVE:
+                finish_observation(entries_ptr, gradients_ptr, changes_ptr, scalars_f64, n_tensors, n_chunks, TABLE_BLOCK)

@@ -16,13 +16,17 @@ import triton.language as tl
 from rewarm.schedule.schedule_triton import value_at
 
 # Words of a GroupConfig, of the counters and of one schedule's row: as in csrc/optim/plan.h.
-_CONFIG_WORDS = tl.constexpr(15)
-_LR, _WEIGHT_DECAY, _BETA1, _BETA2, _EPS, _LR_SCALE = (tl.constexpr(word) for word in range(6))
-_SEGMENTS, _IN_TOKENS, _DECOUPLED, _MAXIMIZE = tl.constexpr(6), tl.constexpr(8), tl.constexpr(10), tl.constexpr(11)
-_OVERRIDE, _LR_ADDRESS, _LR_IS_DOUBLE = tl.constexpr(12), tl.constexpr(13), tl.constexpr(14)
-_UPDATES, _TOKENS, _ORIGINS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(4)
-_ROW_WORDS = tl.constexpr(64 * 8)
+_CONFIG_WORDS = tl.constexpr(27)
+_LR, _WEIGHT_DECAY, _BETA1, _BETA2, _EPS, _MAX_GRAD_NORM, _EMA_DECAY = (tl.constexpr(which) for which in range(7))
+_VALUES = tl.constexpr(7)
+_SEGMENTS, _IN_TOKENS, _LR_SCALE = tl.constexpr(7), tl.constexpr(14), tl.constexpr(21)
+_DECOUPLED, _MAXIMIZE, _OVERRIDE = tl.constexpr(22), tl.constexpr(23), tl.constexpr(24)
+_LR_ADDRESS, _LR_IS_DOUBLE = tl.constexpr(25), tl.constexpr(26)
+_UPDATES, _TOKENS, _ORIGINS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(10)
+_ROW_WORDS, _KNOT_WORDS = tl.constexpr(64 * 8), tl.constexpr(4096 * 2)
+_LAST_LR, _LR_AREA, _ANNEALING_AREA, _ANNEALING, _AREA_LR = (tl.constexpr(word) for word in range(5))
 
+_MAX_FLOAT64 = tl.constexpr(1.7976931348623157e308)
 _MAX_FLOAT32 = tl.constexpr(3.4028234663852886e38)
 
 
@@ -68,10 +72,29 @@ def scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WH
     value = plain
     if count > 0:
         in_tokens = tl.load(configs_i64 + group * _CONFIG_WORDS + _IN_TOKENS + WHICH) != 0
-        origin = tl.load(counters + _ORIGINS + 2 * group + WHICH)
+        origin = tl.load(counters + _ORIGINS + _VALUES * group + WHICH)
         now = tl.load(counters + tl.where(in_tokens, _TOKENS, _UPDATES)) - origin
-        value = value_at(rows_i64, rows_f64, (2 * group + WHICH) * _ROW_WORDS, count, now)
+        row = (_VALUES * group + WHICH) * _ROW_WORDS
+        # The knots of all tables lie in front of the rows: knots_of in plan.h.
+        value = value_at(rows_i64, rows_f64, row, count, rows_i64 - _KNOT_WORDS, rows_f64 - _KNOT_WORDS, now)
     return value
+
+
+@triton.jit
+def value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, WHICH: tl.constexpr):
+    """``value_now`` of plan.h: any value but lr, for the update about to be applied."""
+    word = group * _CONFIG_WORDS
+    count = tl.load(configs_i64 + word + _SEGMENTS + WHICH)
+    plain = tl.load(configs_f64 + word + WHICH)
+    return scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, WHICH)
+
+
+@triton.jit
+def limit_now(configs_i64, rows_i64, rows_f64, counters, plain):
+    """``norm_limit`` of advance.h: the limit of the norm, which stands with group 0."""
+    count = tl.load(configs_i64 + _SEGMENTS + _MAX_GRAD_NORM)
+    group = tl.full((), 0, tl.int64)
+    return scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, plain, _MAX_GRAD_NORM)
 
 
 @triton.jit
@@ -87,7 +110,7 @@ def lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group):
             lr = tl.load(address.to(tl.pointer_type(tl.float32))).to(tl.float64)
     count = tl.load(configs_i64 + word + _SEGMENTS)
     count = tl.where(tl.load(configs_i64 + word + _OVERRIDE) != 0, 0, count)
-    lr = scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, lr, 0)
+    lr = scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, lr, _LR)
     return lr * tl.load(configs_f64 + word + _LR_SCALE)
 
 
@@ -123,11 +146,10 @@ def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, start,
     """``hyper_now`` and ``fold``: what `element` needs of one tensor, rounded once to float32."""
     word = group * _CONFIG_WORDS
     lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group)
-    weight_decay = tl.load(configs_f64 + word + _WEIGHT_DECAY)
-    count = tl.load(configs_i64 + word + _SEGMENTS + 1)
-    weight_decay = scheduled(configs_i64, rows_i64, rows_f64, counters, group, count, weight_decay, 1)
-    beta1 = tl.load(configs_f64 + word + _BETA1)
-    beta2 = tl.load(configs_f64 + word + _BETA2)
+    weight_decay = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _WEIGHT_DECAY)
+    beta1 = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _BETA1)
+    beta2 = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _BETA2)
+    eps = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _EPS)
     steps, missing_m, missing_v, v_is_gradient = start
     first = 1.0 - missing_m * power(beta1, steps)
     second_root = tl.sqrt(1.0 - missing_v * power(beta2, steps))  # float64: correctly rounded
@@ -142,6 +164,60 @@ def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, start,
         beta2.to(tl.float32),
         (1.0 - beta2).to(tl.float32),
         (lr * second_root / first).to(tl.float32),
-        (tl.load(configs_f64 + word + _EPS) * second_root).to(tl.float32),
+        (eps * second_root).to(tl.float32),
         tl.where(decoupled, lr * weight_decay, 0.0).to(tl.float32),
     )
+
+
+@triton.jit
+def ema_scalars(configs_i64, configs_f64, rows_i64, rows_f64, counters, group):
+    """The decay of a group's moving average and what is left to 1, rounded once to float32."""
+    decay = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _EMA_DECAY)
+    return decay.to(tl.float32), (1.0 - decay).to(tl.float32)
+
+
+@triton.jit
+def blended(ema, theta, decay, weight):
+    """``blend_vector`` of csrc/optim/extras_loop.h: the moving average after theta."""
+    ahead = theta - ema
+    moved = tl.where(weight > 0.5, tl.fma(0.0 - decay, ahead, theta), tl.fma(weight, ahead, ema))
+    return tl.where(weight == 0.0, ema, moved)
+
+
+@triton.jit
+def is_finite(x):
+    """Whether a float64 is neither infinite nor NaN."""
+    return tl.abs(x) <= _MAX_FLOAT64
+
+
+@triton.jit
+def watch_value(x, moments, counts, decay, deviations, after):
+    """``watch_value`` of csrc/optim/advance.h, by one program; returns the values seen, this one included where it is finite."""
+    seen = tl.load(counts)
+    mean, variance = tl.load(moments), tl.load(moments + 1)
+    finite = is_finite(x)
+    spike = (finite == 0) | ((seen >= after) & (x > mean + deviations * tl.sqrt(variance)))
+    tl.store(counts + 1, tl.load(counts + 1) + spike.to(tl.int64))
+    tl.store(counts + 2, spike.to(tl.int64))
+    if finite:
+        even, forgetting = 1.0 / (seen + 1).to(tl.float64), 1.0 - decay
+        weight = tl.where(even > forgetting, even, forgetting)
+        off = x - mean
+        tl.store(counts, seen + 1)
+        tl.store(moments, mean + weight * off)
+        tl.store(moments + 1, (1.0 - weight) * (variance + weight * off * off))
+    return seen + finite.to(tl.int64)
+
+
+@triton.jit
+def record_lr(group_scalars, lr, annealing_decay, advance):
+    """``record_lr`` of csrc/optim/advance.h: the applied rate of a group and its areas."""
+    tl.store(group_scalars + _LAST_LR, lr)
+    if advance != 0:
+        before = tl.load(group_scalars + _AREA_LR)
+        fall = tl.where(is_finite(before), before - lr, 0.0)
+        annealing = tl.fma(annealing_decay, tl.load(group_scalars + _ANNEALING), fall)
+        tl.store(group_scalars + _ANNEALING, annealing)
+        tl.store(group_scalars + _ANNEALING_AREA, tl.load(group_scalars + _ANNEALING_AREA) + annealing)
+        tl.store(group_scalars + _LR_AREA, tl.load(group_scalars + _LR_AREA) + lr)
+        tl.store(group_scalars + _AREA_LR, lr)

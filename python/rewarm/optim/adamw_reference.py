@@ -88,6 +88,62 @@ def update(
     return p - lr * m_hat / (v_hat.sqrt() + eps), m, v, vmax
 
 
+def moving_average(ema: Tensor, theta: Tensor, decay: float) -> Tensor:
+    """Ema + (1 - decay) (theta - ema), in float64."""
+    ema = ema.double()
+    return ema + (1.0 - decay) * (theta.double() - ema)
+
+
+def record_lr(areas: Tensor, lr: float, annealing_decay: float) -> None:
+    """Counts one applied rate, in place: `areas` holds S1, S2, the annealing that S2 adds up, and the rate counted last.
+
+    S1 = sum of lr_i and S2 = sum over i of sum over k <= i of (lr_(k-1) - lr_k) lambda^(i-k), Tissue et al. 2024
+    (arXiv 2408.11029); Wang et al. 2025 (arXiv 2505.07796) write the law of continual pre-training in them.
+    """
+    before = float(areas[3])
+    fall = before - lr if before == before else 0.0
+    areas[2] = annealing_decay * float(areas[2]) + fall
+    areas[1] += areas[2]
+    areas[0] += lr
+    areas[3] = lr
+
+
+def watch_value(
+    x: float,
+    moments: tuple[float, float],
+    counts: tuple[int, int],
+    *,
+    decay: float,
+    deviations: float,
+    after: int,
+) -> tuple[tuple[float, float], tuple[int, int, int]]:
+    """One more value of a running mean and variance; whether it lies more than `deviations` above the mean.
+
+    The first 1 / (1 - decay) values weigh alike, later ones decay. A value that is not finite is a spike and changes no mean.
+
+    Args:
+        x: The value.
+        moments: Mean and variance before.
+        counts: Finite values and spikes before.
+        decay: Of mean and variance.
+        deviations: In standard deviations.
+        after: Values seen before anything finite is a spike.
+
+    Returns:
+        (mean, variance), (values, spikes, 1 where `x` is a spike).
+    """
+    mean, variance = moments
+    seen, spikes = counts
+    finite = x - x == 0.0
+    spike = not finite or (seen >= after and x > mean + deviations * variance**0.5)
+    if finite:
+        seen += 1
+        weight = max(1.0 / seen, 1.0 - decay)
+        off = x - mean
+        mean, variance = mean + weight * off, (1.0 - weight) * (variance + weight * off * off)
+    return (mean, variance), (seen, spikes + spike, int(spike))
+
+
 def philox4x32_10(counter: tuple[int, int, int, int], key: tuple[int, int]) -> list[int]:
     """Philox4x32-10 (Salmon et al. 2011, section 3.3): four 32-bit words of one counter."""
     x0, x1, x2, x3 = counter

@@ -18,7 +18,7 @@ from rewarm._native import core
 from rewarm.errors import BackendUnavailable, CaptureError
 from rewarm.optim.adamw_kernels_triton import CONTROL_WORDS, norm_kernel, update_kernel
 from rewarm.optim.capture import check_gradients, check_options
-from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan, Stepper
+from rewarm.optim.plan import TOKENS, UPDATES, Flag, Plan, Stepper, norm_limit
 from rewarm.optim.upload import DeviceTable, is_capturing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TABLE_BLOCK = 1024
 #: Contraction of a product and a sum is Triton's default in some releases; here the kernels say where they want it.
 LAUNCH = {"num_warps": 4, "enable_fp_fusion": False}
 
-_DTYPE_COLUMN, _STATE_DTYPE_COLUMN = core.ENTRY_COLUMNS - 2, core.ENTRY_COLUMNS - 1
+_DTYPE_COLUMN, _STATE_DTYPE_COLUMN, _EMA_COLUMN = 8, 9, 10
 
 
 def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
@@ -72,7 +72,15 @@ class TritonStepper:
         self._grid = (max(n_chunks, 1),)
         control = torch.zeros(CONTROL_WORDS, dtype=torch.int32, device=device)
         self._norm: dict[str, Any] | None = None
+        schedules = {
+            "configs_i64": self._configs.tensor,
+            "rows_i64": tables.rows,
+            "rows_f64": tables.rows.view(torch.float64),
+            "counters_ptr": tables.counters,
+        }
+        watch = opt.diagnostics.words
         common = {
+            "watch_ptr": torch.tensor(watch, dtype=torch.float64, device=device),
             "entries_ptr": torch.from_numpy(plan.entries).to(device),
             "chunks_ptr": torch.from_numpy(plan.native.chunks).to(device),
             "scalars_f64": tables.scalars,
@@ -82,19 +90,15 @@ class TritonStepper:
             "TABLE_BLOCK": TABLE_BLOCK,
         }
         if opt.max_grad_norm is not None or opt.skip_nonfinite:
-            self._norm = common | {
+            self._norm = (common | schedules) | {
                 "partials_ptr": torch.zeros(n_chunks, dtype=torch.float64, device=device),
-                "limit_ptr": torch.tensor([opt.max_grad_norm or 0.0], dtype=torch.float64, device=device),
+                "limit_ptr": torch.tensor([norm_limit(opt)], dtype=torch.float64, device=device),
                 "DTYPES": _bits(dtypes),
                 "CLIP": opt.max_grad_norm is not None,
                 "SKIP_NONFINITE": opt.skip_nonfinite,
             }
-        self._update = common | {
-            "configs_i64": self._configs.tensor,
+        self._update = (common | schedules) | {
             "configs_f64": self._configs.tensor.view(torch.float64),
-            "rows_i64": tables.rows,
-            "rows_f64": tables.rows.view(torch.float64),
-            "counters_ptr": tables.counters,
             "t_ptr": plan.t,
             "starts_i64": plan.starts,
             "starts_f64": plan.starts.view(torch.float64),
@@ -104,6 +108,10 @@ class TritonStepper:
             "WITH_NORM": self._norm is not None,
             "COUNT_SKIPPED": opt.count_skipped_tokens,
             "BY_BITS": INTERPRETED,
+            "changes_ptr": torch.zeros(n_chunks if opt.diagnostics.update_rms else 1, dtype=torch.float64, device=device),
+            "EMA": bool(plan.entries[:, _EMA_COLUMN].any()),
+            "ZERO": opt.zero_grad_in_step,
+            "OBSERVE": opt.diagnostics.update_rms,
         }
         self._no_scale = torch.ones(1, dtype=torch.float32, device=device)
         self._no_inf = torch.zeros(1, dtype=torch.float32, device=device)

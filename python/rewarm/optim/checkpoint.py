@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +14,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewarm._native import core
 from rewarm.errors import RewarmError, StateDictMismatch
-from rewarm.optim.arguments import SCHEDULED, each_param, param_name
+from rewarm.optim.arguments import SCHEDULED, each_param, param_name, value_of
 from rewarm.optim.live import Observed
-from rewarm.optim.plan import SKIPPED, STATE_KEYS, TOKENS, UPDATES, MomentStart, Plan, new_state
+from rewarm.optim.plan import (
+    CLIP_RATE,
+    CLIPPED,
+    GROUP_RESULTS,
+    LAST_LR,
+    LOSS_SPIKING,
+    OBSERVED_COUNTS,
+    OBSERVED_SCALARS,
+    SKIPPED,
+    STATE_KEYS,
+    TOKENS,
+    UPDATES,
+    MomentStart,
+    Plan,
+    Tables,
+    new_average,
+    new_state,
+    origin_word,
+)
+from rewarm.optim.sharded import as_placed, is_sharded
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", "world_size", "lr_origin", "weight_decay_origin", "exact_steps")
+COUNTER_KEYS = (
+    "scheduled",
+    "updates",
+    "tokens",
+    "skipped_steps",
+    "seed",
+    "world_size",
+    *(f"{key}_origin" for key in SCHEDULED),
+)
+COUNTER_KEYS += ("exact_steps", "results", "observed")
 #: Likewise, as JSON: where moments began that a re-warming reset, and in the first group what was done to the run.
 JSON_KEYS = ("moment_starts", "history")
+#: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
+_OPTIONAL = ("max_grad_norm", "ema_decay")
+#: Values of a group that a graph may hold as they were.
+_BY_VALUE = ("lr", "weight_decay", "betas", "eps", "ema_decay", "maximize", "decoupled_weight_decay", "lr_scale", "amsgrad")
 _EXACT_IN_FLOAT32 = 2**24
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
@@ -44,6 +76,8 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
     counts, starts = opt.exact_counts(), opt.exact_starts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
+    results = opt.tables.group_scalars.tolist() if opt.has_tables else []
+    observed = opt.tables.observed() if opt.has_tables else {}
     try:
         for g, group in enumerate(opt.param_groups):
             exported: dict[str, Any] = {
@@ -54,7 +88,15 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
                 "world_size": world_size(),
             }
             for which, key in enumerate(SCHEDULED):
-                exported[f"{key}_origin"] = counters[core.FIRST_ORIGIN + 2 * g + which] if counters else 0
+                if key in ("lr", "weight_decay") or key in opt.schedules[g]:
+                    exported[f"{key}_origin"] = counters[origin_word(g, which)] if counters else 0
+            live = group.get("schedules", {})
+            exported["scheduled"] = ",".join(live)
+            if live:
+                exported["schedules"] = {key: _as_leaf(schedule) for key, schedule in live.items()}
+            if results and not math.isnan(results[g][LAST_LR]):
+                exported["results"] = dict(zip(GROUP_RESULTS, results[g], strict=True))
+                exported["observed"] = observed
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
@@ -66,7 +108,9 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
             group.update(exported)
         yield
     finally:
-        for group in opt.param_groups:
+        for group, schedules in zip(opt.param_groups, opt.schedules, strict=True):
+            if schedules:
+                group["schedules"] = {key: schedule.to_dict() for key, schedule in schedules.items()}
             for key in (*COUNTER_KEYS, *JSON_KEYS):
                 group.pop(key, None)
 
@@ -127,7 +171,7 @@ def readable(opt: Checkpointed, state_dict: dict[str, Any]) -> Readable:
         if entry:
             amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
-    schedules = [_checked_schedules(g, saved) for g, saved in enumerate(saved_groups)]
+    schedules = [_checked_schedules(opt, g, saved) for g, saved in enumerate(saved_groups)]
     starts = [_checked_starts(g, saved) for g, saved in enumerate(saved_groups)]
     history = _checked_history(saved_groups[0])
     return Readable(saved_groups, loaded, foreign, schedules, starts, history)
@@ -156,7 +200,8 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             stays = {key: s for key, s in opt.schedules[g].items() if "updates" not in saved or not opt.given_by_verb(g, key)}
             opt.schedules[g] = stays
             group["schedules"] = {key: s.to_dict() for key, s in stays.items()}
-            kept |= {key: group[key] for key in ("schedules", *stays)}
+            driven = {"betas" if key in ("beta1", "beta2") else key for key in stays}
+            kept |= {key: group[key] for key in ("schedules", *driven) if key in group}
             if not stays:
                 del group["schedules"], kept["schedules"]
         if isinstance(group["lr"], Tensor):
@@ -169,7 +214,9 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         group.update(fresh | kept)
         stored = schedules[g]
         if stored is not None:
-            opt.schedules[g] = stored
+            ours = {key: opt.schedules[g][key] for key in _OPTIONAL if key in opt.schedules[g] and key not in saved}
+            opt.schedules[g] = stored = ours | stored
+            group["schedules"] = {key: schedule.to_dict() for key, schedule in stored.items()}
     _load_counters(opt, saved_groups, loaded)
     opt.starts = {
         id(group["params"][i]): start for group, of_group in zip(groups, starts, strict=True) for i, start in of_group.items()
@@ -187,22 +234,62 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
         moment = entry.get(key)
         if not isinstance(moment, Tensor):
             raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
+        if is_sharded(moment) and not is_sharded(p):
+            raise StateDictMismatch(
+                f"AdamW: load_state_dict: {where}: {key!r}: expected a plain tensor as the parameter is, got a DTensor: load it "
+                "with torch.distributed.checkpoint.state_dict.set_optimizer_state_dict"
+            )
         if moment.shape != p.shape:
             raise StateDictMismatch(
                 f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
                 "state dict of another model"
             )
+    average = entry.get("ema")
+    if average is not None and (not isinstance(average, Tensor) or average.shape != p.shape):
+        shown = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: {where}: 'ema': expected a tensor of shape {tuple(p.shape)}, got {shown}"
+        )
     return entry
 
 
-def _checked_schedules(g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
+def _as_leaf(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A schedule that torch.distributed.checkpoint stores whole.
+
+    It takes lists apart and loads only the pieces that the optimizer has beforehand: of a schedule with more segments than the
+    optimizer's own the first ones would come back. A tuple stays together.
+    """
+    return {**schedule, "segments": tuple(schedule["segments"])}
+
+
+def _from_leaf(schedule: Any) -> Any:
+    segments = schedule.get("segments")
+    return {**schedule, "segments": list(segments)} if isinstance(segments, tuple) else schedule
+
+
+def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
     stored = saved.get("schedules")
-    if stored is None:
-        return None
+    if "max_grad_norm" in (stored or ()) and opt.max_grad_norm is None:
+        raise StateDictMismatch(
+            "AdamW: load_state_dict: its gradients are clipped under a Schedule of max_grad_norm, and this optimizer reads no "
+            "norm: pass max_grad_norm="
+        )
     try:
-        return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
+        found = {key: Schedule.from_dict(_from_leaf(stored[key])) for key in SCHEDULED if key in stored} if stored else {}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+    if stored and "updates" not in saved:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule stood "
+            "(flatten_optimizer_state_dict drops them)"
+        )
+    lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
+    if lost:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it was saved with a Schedule of {', '.join(lost)} that is not in it any more. "
+            "torch.distributed.checkpoint loads only what the optimizer has beforehand: make it with a Schedule of each"
+        )
+    return None if stored is None else found
 
 
 def _checked_starts(g: int, saved: dict[str, Any]) -> dict[int, MomentStart]:
@@ -241,9 +328,18 @@ def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], 
             wanted = opt.state_dtype or p.dtype
             keys = [key for key in STATE_KEYS if key in entry]
             if not state or any(key not in state or state[key].dtype != wanted for key in keys):
+                average = (state or {}).get("ema")
                 state = opt.state[p] = new_state(p, wanted, "max_exp_avg_sq" in entry, opt.step_device)
+                if average is not None:
+                    state["ema"] = average
             for key in keys:
-                state[key].copy_(entry[key])
+                state[key].copy_(as_placed(p, entry[key]))
+            if "ema" in entry:
+                if "ema" not in state:
+                    state["ema"] = new_average(p)
+                state["ema"].copy_(as_placed(p, entry["ema"]))
+            else:
+                state.pop("ema", None)  # it would belong to another run; the next step begins a new one
             state["step"].fill_(float(entry["step"]))
             known[id(p)] = int(entry["step"])
             for key, value in entry.items():
@@ -265,12 +361,21 @@ def _load_counters(opt: Checkpointed, saved_groups: list[dict[str, Any]], loaded
     words[SKIPPED] = first.get("skipped_steps", 0)
     for g, saved in enumerate(saved_groups):
         for which, key in enumerate(SCHEDULED):
-            words[core.FIRST_ORIGIN + 2 * g + which] = saved.get(f"{key}_origin", 0)
+            words[origin_word(g, which)] = saved.get(f"{key}_origin", 0)
+    words[CLIPPED : LOSS_SPIKING + 1] = [int(first.get("observed", {}).get(key, 0)) for key in OBSERVED_COUNTS]
     opt.seed = int(first.get("seed", opt.seed))
     values = torch.from_numpy(words)
     tables.host_counters.copy_(values)
     if tables.counters is not tables.host_counters:
         tables.counters.copy_(values)
+    # What a checkpoint does not tell starts anew.
+    fresh = Tables(torch.device("cpu"), len(saved_groups))
+    for word, key in enumerate(OBSERVED_SCALARS, CLIP_RATE):
+        fresh.scalars[word] = float(first.get("observed", {}).get(key, fresh.scalars[word]))
+    for row, saved in zip(fresh.group_scalars, saved_groups, strict=True):
+        for word, key in enumerate(GROUP_RESULTS):
+            row[word] = float(saved.get("results", {}).get(key, row[word]))
+    tables.scalars.copy_(fresh.scalars)
 
 
 class Checkpointed(Observed):
@@ -342,13 +447,15 @@ class Checkpointed(Observed):
             moments = [key for key in STATE_KEYS if key in self.state[p]]
             if [key for key in STATE_KEYS if key in loaded[id(p)]] != moments:
                 return False
+            if ("ema" in self.state[p]) != ("ema" in loaded[id(p)]):
+                return False
             if any(self.state[p][key].dtype != (self.state_dtype or p.dtype) for key in moments):
                 return False
         for g, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
-            for key in ("lr", "weight_decay", "betas", "eps", "maximize", "decoupled_weight_decay", "lr_scale", "amsgrad"):
-                scheduled = key in self.schedules[g] and key in saved.get("schedules", {key: None})
+            for key in _BY_VALUE:
+                driven = {"betas": "beta1"}.get(key, key) in self.schedules[g]
                 plain = not isinstance(group.get(key), Tensor)
-                if key in saved and not scheduled and plain and saved[key] != group.get(key):
+                if key in saved and not driven and plain and saved[key] != group.get(key):
                     return False
             if saved.get("schedules", self.schedules[g]).keys() != self.schedules[g].keys():
                 return False
@@ -361,7 +468,7 @@ class Checkpointed(Observed):
         plan = self._plan if keep_plan else None
         self._plan = None
         self._counts = known
-        self.written = [{key: self.param_groups[g][key] for key in keys} for g, keys in enumerate(self.schedules)]
+        self.written = [{key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)]
         self._write_schedules()
         if plan is None:
             return
@@ -370,7 +477,8 @@ class Checkpointed(Observed):
         plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
         for g, schedules in enumerate(self.schedules):
             for which, key in enumerate(SCHEDULED):
-                plan.set_schedule(g, which, schedules.get(key), self.param_groups[g][key], self.written[g].get(key))
+                value = value_of(self.param_groups[g], key)
+                plan.set_schedule(g, which, schedules.get(key), value, self.written[g].get(key))
         plan.groups_changed()
         self._plan = plan
 
@@ -401,21 +509,21 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options = ["max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend"]
-        options.append("count_skipped_tokens")
+        options = ["_max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend"]
+        options += ["zero_grad_in_step", "diagnostics", "count_skipped_tokens"]
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
+        scalars = self._tables.scalars.tolist() if self._tables is not None else None
         counts = self.exact_counts()
         steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
         known = self.exact_starts()
         starts = [known.get(id(p)) for _, _, p in each_param(self.param_groups)]
-        return (
-            super().__getstate__() | copied | {"_counters": counters, "_steps": steps, "_starts": starts, "_log": self.history}
-        )
+        tables = {"_counters": counters, "_scalars": scalars, "_steps": steps, "_starts": starts, "_log": self.history}
+        return super().__getstate__() | copied | tables
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        counters, steps = state.pop("_counters"), state.pop("_steps")
+        counters, scalars, steps = state.pop("_counters"), state.pop("_scalars"), state.pop("_steps")
         starts, log = state.pop("_starts"), state.pop("_log")
         self.schedules = state["schedules"]
         self._set_up()
@@ -428,3 +536,4 @@ class Checkpointed(Observed):
             values = torch.tensor(counters, dtype=torch.int64)
             self.tables.host_counters.copy_(values)
             self.tables.counters.copy_(values)
+            self.tables.scalars.copy_(torch.tensor(scalars, dtype=torch.float64))

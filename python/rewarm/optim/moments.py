@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rewarm.errors import InvalidArgument
 from rewarm.optim.plan import MomentStart, Plan
+from rewarm.optim.sharded import local_of
 
 if TYPE_CHECKING:
     from rewarm.optim.verbs import Verbs
@@ -78,7 +79,7 @@ def apply_policy(opt: Verbs, groups: list[int], policy: MomentPolicy) -> None:
 @torch.no_grad()
 def _change_rows(opt: Verbs, plan: Plan, rows: list[int], members: dict[int, int], policy: MomentPolicy) -> None:
     params = [plan.stepped[row] for row in rows]
-    states: list[dict[str, Any]] = [opt.state[p] for p in params]
+    states: list[dict[str, Any]] = [{key: local_of(value) for key, value in opt.state[p].items()} for p in params]
     _scale([state["exp_avg"] for state in states], policy.keep_m)
     _scale([state["exp_avg_sq"] for state in states], policy.keep_v)
     _scale([state["max_exp_avg_sq"] for state in states if "max_exp_avg_sq" in state], policy.keep_v)

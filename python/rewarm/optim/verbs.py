@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from rewarm.errors import InvalidArgument
-from rewarm.optim.arguments import SCHEDULED
+from rewarm.optim.arguments import SCHEDULED, checked_schedule, put_value, value_of
 from rewarm.optim.capture import refuse_while_capturing
 from rewarm.optim.checkpoint import Checkpointed
+from rewarm.optim.knots import KnotPlaces
 from rewarm.optim.moments import apply_policy, moment_policy
-from rewarm.optim.plan import TOKENS, UPDATES, Plan
+from rewarm.optim.plan import TOKENS, UPDATES, Plan, origin_word
 from rewarm.schedule import Schedule, constant
 from rewarm.schedule.changes import annealed, extended
 from rewarm.schedule.segment import checked_count
@@ -71,6 +72,7 @@ class Verbs(Checkpointed):
         self._refuse_in_graph("rewarm")
         changes = self._schedules_for("rewarm", schedule, groups)
         self._check_units("rewarm", changes, "lr", change_units)
+        self._check_knots(changes, "lr")
         policy = moment_policy("rewarm", state, v_init)
         self._log("rewarm", changes, {"state": state, "v_init": v_init})
         apply_policy(self, [g for g, _, _ in changes], policy)
@@ -91,7 +93,7 @@ class Verbs(Checkpointed):
             schedule: The new schedule, or a dict of them by index or name of the group.
             origin: "now": it begins with its f(0). A count (0 for the start of the run): it is read as if it had begun there.
             groups: Index or name of the groups, or several; None means all.
-            key: "lr" or "weight_decay".
+            key: "lr", "weight_decay", "beta1", "beta2", "eps", or "max_grad_norm" and "ema_decay" where they are in use.
             change_units: Allow a schedule in tokens where the run counts steps, or the reverse.
 
         Raises:
@@ -100,8 +102,14 @@ class Verbs(Checkpointed):
         self._refuse_in_graph("set_schedule")
         if key not in SCHEDULED:
             raise InvalidArgument(f"AdamW: set_schedule: key: expected one of {', '.join(SCHEDULED)}, got {key!r}")
+        if key == "max_grad_norm":
+            groups = 0 if groups is None else groups  # one for all groups, it stands with the first
         changes = self._schedules_for("set_schedule", schedule, groups)
+        for g, new, _ in changes:
+            checked_schedule(f"set_schedule: group {g}: {key}", key, new)
+            self._check_in_use(g, key)
         self._check_units("set_schedule", changes, key, change_units)
+        self._check_knots(changes, key)
         if origin != "now":
             start = checked_count("AdamW: set_schedule: origin ('now' or a count)", origin)
             counters = self._counters()
@@ -288,6 +296,21 @@ class Verbs(Checkpointed):
                     "meant, pass change_units=True" + (" and step(tokens=n) from now on" if new.units == "tokens" else "")
                 )
 
+    def _check_in_use(self, g: int, key: str) -> None:
+        """A schedule of what is switched off would do nothing."""
+        if key == "max_grad_norm" and (g != 0 or self.max_grad_norm is None):
+            raise InvalidArgument(
+                "AdamW: set_schedule: max_grad_norm: it is one for all groups (0), and must be given to AdamW"
+            )
+        if key == "ema_decay" and self.param_groups[g].get("ema_decay") is None:
+            raise InvalidArgument(f"AdamW: set_schedule: group {g} keeps no moving average: pass ema_decay to AdamW")
+
+    def _check_knots(self, changes: list[_Change], key: str) -> None:
+        """The knots of all tables must fit together before anything changes."""
+        replaced = {g for g, _, _ in changes}
+        others = [s for g, group in enumerate(self.schedules) for k, s in group.items() if k != key or g not in replaced]
+        KnotPlaces.check_room([*others, *(s for _, s, _ in changes)])
+
     def _counters(self) -> list[int]:
         """The counters as they stand on the device. A sync on a GPU; the host's copy then knows them too."""
         tables = self.tables
@@ -298,7 +321,7 @@ class Verbs(Checkpointed):
 
     def _origins(self, key: str) -> list[int]:
         counters, which = self._counters(), SCHEDULED.index(key)
-        return [counters[self.tables.origin_word(g, which)] for g in range(len(self.param_groups))]
+        return [counters[origin_word(g, which)] for g in range(len(self.param_groups))]
 
     def _log(self, verb: str, changes: list[_Change], arguments: dict[str, Any]) -> None:
         counters = self.tables.counters
@@ -322,13 +345,13 @@ class Verbs(Checkpointed):
                 shown = schedule(max(int(tables.host_counters[_counter(schedule)]) - origin, 0))
             self.schedules[g][key] = schedule
             group.setdefault("schedules", {})[key] = schedule.to_dict()
-            group[key] = shown
+            put_value(group, key, shown)
             self.written[g][key] = shown
         if plan is None or plan.n_groups != len(self.param_groups):
             return
         plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
         for g, schedule, _ in changes:
-            plan.set_schedule(g, which, schedule, self.param_groups[g][key], self.param_groups[g][key])
+            plan.set_schedule(g, which, schedule, value_of(self.param_groups[g], key), self.written[g][key])
         plan.groups_changed()
 
 

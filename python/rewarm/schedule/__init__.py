@@ -7,25 +7,35 @@ from rewarm.schedule import presets
 from rewarm.schedule.pieces import (
     constant,
     cosine,
+    cosine_tail,
     exponential,
+    halving,
+    harmonic,
     inverse_sqrt,
     legacy_cosine,
     linear,
     one_minus_sqrt,
     polynomial,
+    power,
+    table,
 )
-from rewarm.schedule.presets import infinite, linear_to_zero, warmup_cosine, wsd
+from rewarm.schedule.ready_made import infinite, linear_to_zero, warmup_cosine, wsd
 from rewarm.schedule.schedule import MAX_SEGMENTS, Schedule, join
-from rewarm.schedule.segment import SEGMENT_DTYPE, Segment
+from rewarm.schedule.segment import KNOT_DTYPE, MAX_KNOTS, SEGMENT_DTYPE, Segment
 
 __all__ = [
+    "KNOT_DTYPE",
+    "MAX_KNOTS",
     "MAX_SEGMENTS",
     "SEGMENT_DTYPE",
     "Schedule",
     "Segment",
     "constant",
     "cosine",
+    "cosine_tail",
     "exponential",
+    "halving",
+    "harmonic",
     "infinite",
     "inverse_sqrt",
     "join",
@@ -34,7 +44,9 @@ __all__ = [
     "linear_to_zero",
     "one_minus_sqrt",
     "polynomial",
+    "power",
     "presets",
+    "table",
     "warmup_cosine",
     "wsd",
 ]

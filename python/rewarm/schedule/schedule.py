@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.schedule.segment import (
+    KNOT_DTYPE,
     MAX_COUNT,
+    MAX_KNOTS,
     SEGMENT_DTYPE,
     Segment,
     checked_count,
@@ -43,18 +45,19 @@ class Schedule:
     C++ core, the same header that the optimizer kernels compile.
 
     Args:
-        segments: The pieces in order, at most 64; each starts where the one before stops. Only the last may be open
-            ended or of length 0.
+        segments: The pieces in order, at most 64 with at most 4,096 knots; each starts where the one before stops. Only
+            the last may be open ended or of length 0.
         units: What the counter counts, "steps" (default) or "tokens".
 
     Raises:
-        InvalidArgument: The segments do not follow on one another, or are none or more than 64.
+        InvalidArgument: The segments do not follow on one another, or are none or too many.
     """
 
     segments: tuple[Segment, ...]
     units: str = field(default="steps", kw_only=True)
     # The packed records seen as int64: a structured array costs a microsecond more at the border to C++.
     _words: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _points: NDArray[np.int64] | None = field(init=False, repr=False, compare=False)  # the knots likewise, None without any
 
     def __post_init__(self) -> None:
         segments = tuple(self.segments)
@@ -73,11 +76,15 @@ class Schedule:
                 if not segment.length:
                     raise InvalidArgument(f"Schedule: segment {i}: only the last segment may have length {segment.length}")
                 expected += segment.length
-        table = np.array([segment.packed() for segment in segments], dtype=SEGMENT_DTYPE)
-        words = table.view(np.int64)
-        words.flags.writeable = False
         object.__setattr__(self, "segments", segments)
+        if self.n_knots > MAX_KNOTS:
+            raise InvalidArgument(f"Schedule: expected at most {MAX_KNOTS} knots, got {self.n_knots}")
+        words = self.pack().view(np.int64)
+        words.flags.writeable = False
         object.__setattr__(self, "_words", words)
+        points = self.pack_knots().view(np.int64)
+        points.flags.writeable = False
+        object.__setattr__(self, "_points", points if points.size else None)
 
     def __call__(self, step: int) -> float:
         """The value for the update that follows `step` applied updates (or consumed tokens).
@@ -93,7 +100,7 @@ class Schedule:
         """
         if type(step) is not int or not 0 <= step <= MAX_COUNT:
             step = checked_count("Schedule: step", step)
-        return float(core.schedule_value(self._words, step))
+        return float(core.schedule_value(self._words, self._points, step))
 
     def values(self, steps: ArrayLike) -> NDArray[np.float64]:
         """The values at many counters.
@@ -112,7 +119,7 @@ class Schedule:
         if counts is None:  # the slow road names the entry that is not accepted
             entries = [checked_count(f"Schedule: steps[{i}]", entry) for i, entry in enumerate(given.ravel().tolist())]
             counts = np.array(entries, dtype=np.int64).reshape(given.shape)
-        values: NDArray[np.float64] = core.schedule_values(self._words, np.ascontiguousarray(counts).ravel())
+        values: NDArray[np.float64] = core.schedule_values(self._words, self._points, np.ascontiguousarray(counts).ravel())
         return values.reshape(given.shape)
 
     @property
@@ -136,15 +143,7 @@ class Schedule:
         if factor == 0.0:
             zeros = [Segment("constant", segment.start, segment.length, 0.0) for segment in self.segments]
             return Schedule(tuple(zeros), units=self.units)
-        scaled = [
-            dataclasses.replace(
-                segment,
-                from_value=segment.from_value * factor,
-                to_value=(segment.to_value or 0.0) * factor,
-                lo=segment.lo * factor,
-            )
-            for segment in self.segments
-        ]
+        scaled = [segment.scaled(factor) for segment in self.segments]
         return Schedule(tuple(scaled), units=self.units)
 
     def floor(self, lo: float) -> Schedule:
@@ -163,21 +162,41 @@ class Schedule:
         raised = [dataclasses.replace(segment, lo=max(lo, segment.lo)) for segment in self.segments]
         return Schedule(tuple(raised), units=self.units)
 
-    def pack(self) -> NDArray[np.void]:
+    @property
+    def n_knots(self) -> int:
+        """Knots of all its tables, at most 4,096."""
+        return sum(len(segment.knots) for segment in self.segments if segment.knots is not None)
+
+    def pack(self, *, first_knot: int = 0) -> NDArray[np.void]:
         """The segments as the records that the kernels read.
+
+        Args:
+            first_knot: Index at which `pack_knots` will stand in the array that the kernels are given.
 
         Returns:
             A fresh contiguous array of SEGMENT_DTYPE (64 bytes each), shape [number of segments].
         """
-        table: NDArray[np.void] = self._words.copy().view(SEGMENT_DTYPE)
-        return table
+        rows: list[tuple[Any, ...]] = []
+        for segment in self.segments:
+            rows.append(segment.packed(first_knot))
+            first_knot += 0 if segment.knots is None else len(segment.knots)
+        return np.array(rows, dtype=SEGMENT_DTYPE)
+
+    def pack_knots(self) -> NDArray[np.void]:
+        """The knots of all tables in order, as the records that the kernels read.
+
+        Returns:
+            A fresh contiguous array of KNOT_DTYPE (16 bytes each), shape [n_knots].
+        """
+        return np.array([knot for segment in self.segments for knot in segment.knots or ()], dtype=KNOT_DTYPE)
 
     @classmethod
-    def unpack(cls, table: NDArray[np.void], *, units: str = "steps") -> Schedule:
-        """The inverse of `pack`. Units are not part of the records and are given here.
+    def unpack(cls, table: NDArray[np.void], knots: NDArray[np.void] | None = None, *, units: str = "steps") -> Schedule:
+        """The inverse of `pack` and `pack_knots`. Units are not part of the records and are given here.
 
         Args:
             table: Array of SEGMENT_DTYPE, shape [number of segments].
+            knots: Array of KNOT_DTYPE that the tables index, shape [n]; None (default) without tables.
             units: "steps" (default) or "tokens".
 
         Returns:
@@ -187,19 +206,21 @@ class Schedule:
             InvalidArgument: Another dtype or shape, or records that do not make a schedule.
         """
         array = np.asarray(table)
-        if array.dtype != SEGMENT_DTYPE or array.ndim != 1:
-            raise InvalidArgument(
-                f"Schedule.unpack: expected a one-dimensional array of SEGMENT_DTYPE, "
-                f"got {array.ndim} dimensions of {array.dtype}"
-            )
-        return cls(tuple(Segment.unpacked(row) for row in array), units=units)
+        points = np.empty(0, KNOT_DTYPE) if knots is None else np.asarray(knots)
+        for name, given, dtype in (("SEGMENT_DTYPE", array, SEGMENT_DTYPE), ("KNOT_DTYPE", points, KNOT_DTYPE)):
+            if given.dtype != dtype or given.ndim != 1:
+                raise InvalidArgument(
+                    f"Schedule.unpack: expected a one-dimensional array of {name}, got {given.ndim} dimensions of {given.dtype}"
+                )
+        return cls(tuple(Segment.unpacked(row, points) for row in array), units=units)
 
     def to_dict(self) -> dict[str, Any]:
         """This schedule as plain, versioned data for JSON or a checkpoint.
 
         Returns:
             ``{"format", "version", "units", "segments"}`` of str, int, float and None; each segment has ``kind, length,
-            from, lo`` and, where its kind uses them, ``to`` and ``power``. An open end and a missing clamp are None.
+            from, lo`` and, where its kind uses them, ``to``, ``power``, ``exponent``, ``until`` and ``offset``; a table has
+            ``kind, lo`` and ``knots``, a list of [at, value]. An open end and a missing clamp are None.
         """
         segments = [segment.to_dict() for segment in self.segments]
         return {"format": FORMAT, "version": VERSION, "units": self.units, "segments": segments}

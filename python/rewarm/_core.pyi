@@ -33,7 +33,7 @@ def schedule_values(segments: Any, knots: Any | None, steps: NDArray[np.int64]) 
     """Values at many counters; releases the GIL."""
 
 def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:
-    """One more value of a statistic on the CPU; addresses of mean and variance, and of values seen, spikes and the last verdict."""
+    """One more value of a statistic on the CPU; addresses of (mean, variance) and of (values seen, spikes, last verdict)."""
 
 class AdamWPlan:
     """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""

@@ -18,7 +18,7 @@ import torch
 pytest.importorskip("triton")
 
 from rewarm.optim import AdamW
-from rewarm.optim.ahead_of_time import ARCHITECTURES, COMBINATIONS
+from rewarm.optim.ahead_of_time import ARCHITECTURES, COMBINATIONS, WITH_EXTRAS
 from rewarm.schedule import warmup_cosine
 
 COMPILE = """
@@ -47,7 +47,8 @@ def outside_the_interpreter(program, *arguments, **variables):
 def test_compiled_kernels_round_correctly_and_move_16_bytes(architecture, tmp_path):
     printed = outside_the_interpreter(COMPILE, str(architecture), TRITON_CACHE_DIR=str(tmp_path))
     built = {name: (size, ptx) for name, size, ptx in map(json.loads, printed.splitlines())}
-    assert set(built) == {f"update_{c}" for c in COMBINATIONS} | {f"norm_{d}" for d in ("float32", "bfloat16", "float16")}
+    names = {f"update_{c}" for c in COMBINATIONS} | {f"update_{c}_extras" for c in WITH_EXTRAS}
+    assert set(built) == names | {f"norm_{d}" for d in ("float32", "bfloat16", "float16")}
     for name, (size, ptx) in built.items():
         assert size > 0
         # What is left is libdevice's own float64: the seed of a Newton reciprocal, a magnitude that is compared.

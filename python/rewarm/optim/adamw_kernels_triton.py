@@ -96,7 +96,7 @@ def update_span(
         squares = tl.fma(change, change, squares)
     if EMA:
         present, decay, weight = ema
-        follows = inside & present
+        follows = offsets < end * present
         old = tl.load(e_ptr + offsets, mask=follows, other=0.0)
         tl.store(e_ptr + offsets, blended(old, new_p.to(tl.float32), decay, weight), mask=follows)
     if ZERO:
@@ -343,11 +343,11 @@ def update_kernel(
                 group = tl.load(entry + _GROUP)
                 start = start_of(starts_i64, starts_f64, tensor, t)
                 scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, start, factor)
-                e, ema = p, (False, 0.0, 0.0)
+                e, ema = p, (0, 0.0, 0.0)
                 if EMA:
                     e = tl.load(entry + _EMA)
                     decay, weight = ema_scalars(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group)
-                    ema = (e != 0, decay, weight)
+                    ema = ((e != 0).to(tl.int32), decay, weight)
                 combination = 3 * tl.load(entry + _DTYPE) + tl.load(entry + _STATE_DTYPE)
                 if COMBINATIONS & 1:
                     if combination == 0:

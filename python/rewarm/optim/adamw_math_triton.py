@@ -192,7 +192,7 @@ def is_finite(x):
 
 @triton.jit
 def watch_value(x, moments, counts, decay, deviations, after):
-    """``watch_value`` of csrc/optim/advance.h, by one program; returns the values seen, this one included where it is finite."""
+    """``watch_value`` of csrc/optim/advance.h, by one program; returns the values seen, this one included."""
     seen = tl.load(counts)
     mean, variance = tl.load(moments), tl.load(moments + 1)
     finite = is_finite(x)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewarm.errors import RewarmError, StateDictMismatch
+from rewarm.errors import InvalidArgument, RewarmError, StateDictMismatch
 from rewarm.optim.arguments import SCHEDULED, each_param, param_name, value_of
+from rewarm.optim.knots import KnotPlaces
 from rewarm.optim.live import Observed
 from rewarm.optim.plan import (
     CLIP_RATE,
@@ -172,6 +173,7 @@ def readable(opt: Checkpointed, state_dict: dict[str, Any]) -> Readable:
             amsgrad = bool(saved_groups[g].get("amsgrad", groups[g]["amsgrad"]))
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
     schedules = [_checked_schedules(opt, g, saved) for g, saved in enumerate(saved_groups)]
+    _check_knots(opt, schedules)
     starts = [_checked_starts(g, saved) for g, saved in enumerate(saved_groups)]
     history = _checked_history(saved_groups[0])
     return Readable(saved_groups, loaded, foreign, schedules, starts, history)
@@ -314,6 +316,15 @@ def _checked_history(saved: dict[str, Any]) -> list[dict[str, Any]]:
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: its history cannot be read: {error!r}") from error
+
+
+def _check_knots(opt: Checkpointed, stored: list[dict[str, Schedule] | None]) -> None:
+    """Refuses schedules whose tables do not fit the optimizer together."""
+    after = [ours if new is None else ours | new for ours, new in zip(opt.schedules, stored, strict=True)]
+    try:
+        KnotPlaces.check_room(schedule for group in after for schedule in group.values())
+    except InvalidArgument as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: {error}") from error
 
 
 def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], foreign: dict[Any, Any]) -> dict[int, int]:
@@ -469,6 +480,7 @@ class Checkpointed(Observed):
         self._plan = None
         self._counts = known
         self.written = [{key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)]
+        self.tables.forget_schedules()
         self._write_schedules()
         if plan is None:
             return

@@ -225,7 +225,7 @@ class Observed(Recorded):
         losses alike and then forget by spike_decay; a spike enters them too, unless it is not finite.
 
         Args:
-            loss: A number, or a tensor of one element on any device. A CPU number in a loop on a GPU is sent without waiting.
+            loss: A number, or a tensor of one element; one on another device than the optimizer's is copied.
         """
         tables, watch = self.tables, self.diagnostics
         moments, counts = tables.scalars[LOSS_MEAN : LOSS_MEAN + 2], tables.counters[LOSSES : LOSSES + 3]
@@ -239,8 +239,11 @@ class Observed(Recorded):
                 after=watch.spike_after,
             )
             return
-        x = loss.detach().to(self.device, torch.float64, non_blocking=True) if isinstance(loss, Tensor) else loss
-        watch_value(torch.as_tensor(x, dtype=torch.float64, device=self.device).reshape(()), moments, counts, watch)
+        if isinstance(loss, Tensor):
+            x = loss.detach().to(self.device, torch.float64, non_blocking=True).reshape(())
+        else:  # by a launch: copying a number from the host would wait
+            x = torch.full((), loss, dtype=torch.float64, device=self.device)
+        watch_value(x, moments, counts, watch)
 
     @property
     def lr_scale(self) -> LrScale:

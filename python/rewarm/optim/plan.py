@@ -145,6 +145,10 @@ class Tables:
         else:
             self._write(group, which, schedule, place)
 
+    def forget_schedules(self) -> None:
+        """Frees the places of all knots; the schedules that stay are written again."""
+        self._schedules = {}
+
     def _write(self, group: int, which: int, schedule: Schedule, first_knot: int) -> None:
         segments = torch.from_numpy(schedule.pack(first_knot=first_knot).view(np.int64).reshape(-1, 8).copy())
         _copy(segments, self.host_rows[group, which, : len(segments)], self.rows[group, which, : len(segments)])

@@ -21,11 +21,11 @@ enum Kind : int64_t {
   kOneMinusSqrt = 5,  // Haegele et al. 2024 (arXiv 2405.18392)
   kPolynomial = 6,    // power = exponent of (1 - r)
   kExponential = 7,
-  kPower = 8,       // from (t / to)^power beyond t = to, t counted from `offset` before the start; arXiv 2408.13359
-  kTable = 9,       // straight lines between `power` knots, the first at `offset` of the shared array
-  kHarmonic = 10,   // 1 / value runs along a line: lingua's WSD decay
-  kHalving = 11,    // 2 * 0.5^r - 1 of the way is left: Megatron-LM's WSD decay "exponential"
-  kCosineTail = 12  // the half cosine of which `offset` counts had passed before the start
+  kPower = 8,        // from (t / to)^power beyond t = to, t counted from `offset` before the start; arXiv 2408.13359
+  kTable = 9,        // straight lines between `power` knots, the first at `offset` of the shared array
+  kHarmonic = 10,    // 1 / value runs along a line: lingua's WSD decay
+  kHalving = 11,     // 2 * 0.5^r - 1 of the way is left: Megatron-LM's WSD decay "exponential"
+  kCosineTail = 12,  // the half cosine of which `offset` counts had passed before the start
 };
 
 // 64 bytes of plain data, the same in device memory, in numpy (schedule.SEGMENT_DTYPE) and here.

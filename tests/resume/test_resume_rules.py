@@ -93,7 +93,7 @@ def test_r2_a_plain_rate_that_is_not_the_default_is_a_wish_too(tmp_path):
     model, opt = make()
     train(model, opt, 0, 6)
     path = saved(model, opt, tmp_path / "run.pt")
-    with pytest.raises(ScheduleConflict, match="0.0005"):
+    with pytest.raises(ScheduleConflict, match=r"0\.0005"):
         rewarm.load(path, *make(lr=5e-4))
     again, resumed = make(lr=1e-3)
     rewarm.load(path, again, resumed)

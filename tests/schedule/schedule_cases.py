@@ -54,7 +54,7 @@ def _cases(units: str, n: int) -> dict[str, Schedule]:
         "power_rule": power(3e-4, 9 * n, exponent=-1.7, coefficient=0.5 * 3e-4 * (3.0 * n) ** 1.7, **u),
         "table": table([(0, 0.0), (n, 3e-4), (3 * n, 1e-4), (3 * n + 1, 2e-4), (7 * n, 2e-5)], **u),
         "tables": join(table([(0, 0.1), (n, 0.2)], **u), constant(0.3, n, **u), table([(0, 0.3), (1, 0.4), (n, 0.0)], **u)),
-        "table_long": table([(i * n, (i * 7 % 11) / 11) for i in range(100)], **u),
+        "table_long": table([(i * n, (i * 7 % 11) / 11) for i in range(18)], **u),
         "harmonic": harmonic(3e-4, 3e-5, 7 * n, **u),
         "halving": halving(3e-4, 3e-5, 7 * n, **u),
         "cosine_tail": cosine_tail(3e-4, 3e-5, 7 * n, offset=3 * n + 1, **u),

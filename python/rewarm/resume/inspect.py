@@ -25,9 +25,9 @@ def describe(source: str | os.PathLike[str]) -> dict[str, Any]:
         source: A file or an HF Trainer folder.
 
     Returns:
-        ``{"format", "updates", "tokens", "skipped_steps", "world_size", "parameters", "weights", "groups", "history", "resume",
-        "notes"}``; counts that the checkpoint does not hold are None. Each group has ``parameters, lr, next_lr, schedule, origin,
-        weight_decay, betas``.
+        A dict with format, updates, tokens, skipped_steps, world_size, parameters, weights, groups, history, resume
+        and notes; counts that the checkpoint does not hold are None. Each group has ``parameters, lr, next_lr,
+        schedule, origin, weight_decay, betas``.
 
     Raises:
         InvalidArgument: No such file.
@@ -101,12 +101,12 @@ def _what_a_resume_does(found: formats.Checkpoint, updates: int | None) -> str:
         return "rewarm.load takes policy='weights' only: there is no optimizer state"
     if found.has_schedule:
         return (
-            f"rewarm.load goes on bit-identically at update {updates} with the schedule shown; a program that configures another one gets "
-            "an error with both rates, unless it says on_conflict or policy='rewarm'"
+            f"rewarm.load goes on bit-identically at update {updates} with the schedule shown; a program that "
+            "configures another one gets an error with both rates, unless it says on_conflict or policy='rewarm'"
         )
     return (
-        f"rewarm.load asks for a policy, because no schedule is stored as data: 'resume' reads the configured schedule at update {updates}, "
-        "'rewarm' begins it with f(0), 'weights' takes the weights alone"
+        f"rewarm.load asks for a policy, because no schedule is stored as data: 'resume' reads the configured schedule at "
+        f"update {updates}, 'rewarm' begins it with f(0), 'weights' takes the weights alone"
     )
 
 

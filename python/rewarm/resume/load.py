@@ -84,7 +84,7 @@ def load(
     """Loads a checkpoint into a model and its AdamW, all or nothing.
 
     - "resume": weights, moments, counters and, as data, the schedule: bit-identical to a run that was never interrupted. Where
-      the configured learning rate is another one, `on_conflict` decides. A plain configured rate of 1e-3, the default, is no wish.
+      the configured learning rate is another one, `on_conflict` decides. A plain rate of 1e-3, the default, is no wish.
     - "rewarm": weights, moments and counters; then ``opt.rewarm(schedule, state=state, v_init=v_init)``.
     - "weights": weights only; the optimizer stays as it was made.
 
@@ -119,8 +119,8 @@ def load(
     if policy is None:
         if not found.has_schedule:
             raise InvalidArgument(
-                f"load: the checkpoint ({found.format}) carries no schedule as data, so say what is meant: policy='resume' goes "
-                "on with the configured schedule at its step count, 'rewarm' begins the configured schedule now with its moments, "
+                f"load: the checkpoint ({found.format}) carries no schedule as data, so say what is meant: policy='resume' "
+                "goes on with the configured schedule at its step count, 'rewarm' begins that schedule now with its moments, "
                 "'weights' takes the weights alone"
             )
         policy = "resume"
@@ -228,14 +228,14 @@ def _check_origin(g: int, schedule: Schedule, updates: int, tokens: int) -> None
     """A configured schedule is read from the start of the run: it must count what the run counted, and not have ended."""
     if schedule.units == "tokens" and updates and not tokens:
         raise InvalidArgument(
-            f"load: group {g}: the configured schedule counts tokens, and the checkpoint counted {updates} steps and no tokens: "
-            "policy='rewarm' begins it now"
+            f"load: group {g}: the configured schedule counts tokens, and the checkpoint counted {updates} steps and no "
+            "tokens: policy='rewarm' begins it now"
         )
     now = tokens if schedule.units == "tokens" else updates
     if schedule.length is not None and now > 0 and schedule.length <= now:
         raise InvalidArgument(
-            f"load: group {g}: the configured schedule ends after {schedule.length} {schedule.units}, and the checkpoint stands "
-            f"at {now}: policy='rewarm' begins it now"
+            f"load: group {g}: the configured schedule ends after {schedule.length} {schedule.units}, and the checkpoint "
+            f"stands at {now}: policy='rewarm' begins it now"
         )
 
 
@@ -256,8 +256,8 @@ def _conflict(different: list[tuple[int, Rate, Rate]], updates: int, tokens: int
             at = updates + k, tokens + k * each
             lines.append(f"  {at[0]:>12}  {theirs.at(*at):>14.6g}  {ours.at(*at):>14.6g}")
     lines.append(
-        "on_conflict='checkpoint' goes on with the left column, 'config' with the right one; policy='rewarm' begins the configured "
-        "schedule now"
+        "on_conflict='checkpoint' goes on with the left column, 'config' with the right one; policy='rewarm' begins the "
+        "configured schedule now"
     )
     return "\n".join(lines)
 
@@ -277,8 +277,8 @@ def _rewarm_schedule(
         counted = old.units if old is not None else "tokens" if tokens else "steps"
         if updates and new.units != counted and not change_units:
             raise InvalidArgument(
-                f"load: group {g}: the new schedule counts {new.units}, the checkpoint counted {counted}; if that is meant, pass "
-                "change_units=True"
+                f"load: group {g}: the new schedule counts {new.units}, the checkpoint counted {counted}; if that is meant, "
+                "pass change_units=True"
             )
     return dict(wanted)
 
@@ -337,8 +337,8 @@ def _warn_of_steps(opt: AdamW, fitting: Readable, updates: int, tokens: int, tok
         reasons.append(f"{tokens / updates:.6g} tokens an update became {tokens_per_update}")
     if reasons:
         warnings.warn(
-            f"load: {' and '.join(reasons)}, and the schedule of group {in_steps[0]} counts steps: the same curve now spans other "
-            "data; a schedule with units='tokens' would not change",
+            f"load: {' and '.join(reasons)}, and the schedule of group {in_steps[0]} counts steps: the same curve now spans "
+            "other data; a schedule with units='tokens' would not change",
             StepScheduleWarning,
             stacklevel=3,
         )

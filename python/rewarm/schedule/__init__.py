@@ -4,6 +4,7 @@
 """
 
 from rewarm.schedule import presets
+from rewarm.schedule.difference import Difference, diff
 from rewarm.schedule.pieces import (
     constant,
     cosine,
@@ -28,11 +29,13 @@ __all__ = [
     "MAX_KNOTS",
     "MAX_SEGMENTS",
     "SEGMENT_DTYPE",
+    "Difference",
     "Schedule",
     "Segment",
     "constant",
     "cosine",
     "cosine_tail",
+    "diff",
     "exponential",
     "halving",
     "harmonic",

@@ -1,9 +1,10 @@
-"""``rewarm schedule plot|show``: look at a schedule before a run pays for it."""
+"""``rewarm schedule plot|show|diff|edges``: look at a schedule before a run pays for it."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from rewarm import schedule as room
 from rewarm.errors import InvalidArgument, RewarmError
+from rewarm.schedule.match import edges as frameworks_edges
 from rewarm.schedule.plot import default_stop, sample, text_chart
 from rewarm.schedule.schedule import Schedule
 from rewarm.schedule.segment import MAX_COUNT
@@ -30,6 +32,15 @@ BUILDERS: dict[str, Callable[..., Schedule]] = {
     "infinite": room.infinite,
     "linear_to_zero": room.linear_to_zero,
     "gupta2023": room.presets.gupta2023,
+    "ibrahim2024_cosine": room.presets.ibrahim2024_cosine,
+    "ibrahim2024_infinite": room.presets.ibrahim2024_infinite,
+    "singh2025": room.presets.singh2025,
+    "wsd_s": room.presets.wsd_s,
+    "path_switch": room.presets.path_switch,
+    "parmar2024": room.presets.parmar2024,
+    "power": room.presets.power,
+    "d2z": room.presets.d2z,
+    "match": room.presets.match,
     "constant": room.constant,
     "linear": room.linear,
     "cosine": room.cosine,
@@ -38,6 +49,9 @@ BUILDERS: dict[str, Callable[..., Schedule]] = {
     "one_minus_sqrt": room.one_minus_sqrt,
     "polynomial": room.polynomial,
     "exponential": room.exponential,
+    "harmonic": room.harmonic,
+    "halving": room.halving,
+    "cosine_tail": room.cosine_tail,
 }
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -61,10 +75,26 @@ class Count(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
         return int(number)
 
 
+class Counts(click.ParamType):  # type: ignore[type-arg]
+    """Whole numbers with commas between them: 10e9,20e9."""
+
+    name = "count,count,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """The ints that `value` spells."""
+        return [Count().convert(part, param, ctx) for part in value.split(",")] if isinstance(value, str) else list(value)
+
+
+_COUNTS = ("length", "total", "anneal_start", "offset", "timescale", "num_cycles")
+_WORDS = ("shape", "cooldown_shape", "form", "units", "framework", "kind")
+
+
 def _option_type(name: str) -> Any:
-    if name.endswith("_steps") or name in ("length", "total"):
+    if name.endswith("_steps") or name in _COUNTS:
         return Count()
-    return click.STRING if name in ("shape", "cooldown_shape", "form", "units") else click.FLOAT
+    if name == "literal":
+        return click.BOOL
+    return Counts() if name == "periods" else click.STRING if name in _WORDS else click.FLOAT
 
 
 def _option(name: str) -> str:
@@ -104,8 +134,25 @@ def _build(source: str, options: dict[str, Any]) -> Schedule:
         raise click.UsageError(str(error)) from error
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """An HF Trainer folder, or a file of torch.save: a ZIP archive, or a pickle in old ones."""
+    if path.is_dir():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def _read(source: str) -> Schedule:
     """A schedule from a JSON file of `Schedule.to_dict`, or from standard input for "-"."""
+    place, _, group = source.rpartition("@")
+    name, index = (place, int(group)) if place and group.isdigit() else (source, 0)
+    if _is_checkpoint(Path(name)):
+        # Reading one takes torch: only then.
+        from rewarm.resume.inspect import schedule_in
+
+        return schedule_in(name, index)
     path = Path(source)
     if source != "-" and not path.is_file():
         raise click.UsageError(f"{source!r} is neither a file nor one of {', '.join(BUILDERS)}")
@@ -178,6 +225,71 @@ def show(source: str, at: tuple[int, ...], stop: int | None, as_json: bool, **op
     console.print(_segment_table(built))
     console.print(_value_table(built, at))
     _print_chart(console, built, default_stop(built) if stop is None else max(stop, 1))
+
+
+@schedule.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--at", type=Count(), multiple=True, help="Steps or tokens to compare instead; may be repeated.")
+@click.option(
+    "--rtol", type=float, default=1e-12, help="Relative differences up to this do not count; default 1e-12, 0 compares bits."
+)
+def diff(a: str, b: str, at: tuple[int, ...], rtol: float) -> None:
+    """Compare two schedules: where they first differ, with the values of both. Exit code 1 when they do.
+
+    A and B are what `show` takes, a name with its options in quotes or a JSON file:
+
+    \b
+    rewarm schedule diff lr.json "match --framework megatron --kind cosine \\
+        --max-lr 3e-4 --warmup-steps 100 --total-steps 10000"
+    """  # noqa: D301
+    try:
+        found = room.diff(_from_words(a), _from_words(b), sorted(set(at)) or None, rtol=rtol)
+    except InvalidArgument as error:
+        raise click.UsageError(str(error)) from error
+    if found.first is None:
+        compared = f"every count up to {found.steps[-1]:_}" if found.exhaustive else f"{len(found.steps)} counts"
+        click.echo(f"equal at {compared}")
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    console.print(
+        f"first difference at {found.first:_}" + ("" if found.exhaustive else f" of {len(found.steps)} counts compared")
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("count", "A", "B", "B - A"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for count, ours, theirs in found.rows(10):
+        table.add_row(f"{count:_}", f"{ours:.9g}", f"{theirs:.9g}", f"{theirs - ours:.3g}")
+    console.print(table)
+    raise click.exceptions.Exit(1)
+
+
+def _from_words(text: str) -> Schedule:
+    """A schedule from one argument: a name with its options, a JSON file, or "-"."""
+    words = [text] if Path(text).is_file() else shlex.split(text)
+    own = ("at", "stop", "as_json")
+    reader = click.Command("schedule", params=[parameter for parameter in show.params if parameter.name not in own])
+    options = dict(reader.make_context("schedule", words).params)
+    return _build(options.pop("source"), options)
+
+
+@schedule.command()
+@click.option("--min-lr", type=float, default=0.1, help="Minimum for a peak of 1; default 0.1.")
+@click.option("--warmup-steps", type=Count(), default=10, help="Default 10.")
+@click.option("--total-steps", type=Count(), default=100, help="Default 100.")
+def edges(min_lr: float, warmup_steps: int, total_steps: int) -> None:
+    """Print, as Markdown, what other frameworks do at the first update, at the peak, and after the end."""
+    try:
+        found = frameworks_edges(min_lr=min_lr, warmup_steps=warmup_steps, total_steps=total_steps)
+    except InvalidArgument as error:
+        raise click.UsageError(str(error)) from error
+    click.echo("| framework | kind | update 0 | largest at | update T - 1 | T | 1.2 T |\n|---|---|---|---|---|---|---|")
+    for row in found:
+        top = " to ".join(str(k) for k in dict.fromkeys(row.peak_at))
+        values = " | ".join(f"{value:.4f}" for value in (row.last, row.total, row.after))
+        click.echo(f"| {row.framework} | {row.kind} | {row.first:.3f} | {top} | {values} |")
 
 
 def _segment_table(built: Schedule) -> Table:

@@ -128,7 +128,7 @@ def _megatron_wsd(r: Request) -> Schedule:
 def _neox(r: Request, decay: list[Schedule]) -> Schedule:
     if r.warmup == 0:
         return join(*decay)
-    first = r.peak * (1.0 / r.warmup)
+    first = r.peak / r.warmup
     return join(r.hold(first, 1), r.line(first, r.peak, r.warmup - 1), *decay)
 
 
@@ -189,7 +189,7 @@ def _neox_2023_constant(r: Request) -> Schedule:
 
 
 def _titan(r: Request, shape: str, stable: int, decay: int) -> Schedule:
-    up = r.line(r.peak * (1.0 / r.warmup), r.peak, r.warmup - 1) if r.warmup else r.hold(r.peak, 0)
+    up = r.line(r.peak / r.warmup, r.peak, r.warmup - 1) if r.warmup else r.hold(r.peak, 0)
     held = r.hold(r.peak, stable + (1 if r.warmup else 0))
     until = r.horizon - r.warmup - stable
     down = r.wave(decay, until) if shape == "cosine" else r.falling_on(shape, decay, until)

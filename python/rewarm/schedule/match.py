@@ -152,14 +152,13 @@ def edges(*, min_lr: float = 0.1, warmup_steps: int = 10, total_steps: int = 100
         One row a framework and kind, in the order of `FRAMEWORKS`.
     """
     rows: list[Edges] = []
-    lengths = {"warmup_steps": warmup_steps, "total_steps": total_steps}
     for framework, kinds in FRAMEWORKS.items():
         for kind in kinds:
-            further: dict[str, Any] = {}
+            further: dict[str, Any] = {"warmup_steps": warmup_steps, "total_steps": total_steps}
             if (framework, kind) == ("optax", "exponential"):
-                further = {"transition_steps": total_steps, "decay_rate": min_lr}
+                further |= {"transition_steps": total_steps, "decay_rate": min_lr}
             low = 0.0 if (framework, kind) in WITHOUT_MINIMUM else min_lr
-            curve = match(framework, kind=kind, max_lr=1.0, min_lr=low, **lengths, **further)
+            curve = match(framework, kind=kind, max_lr=1.0, min_lr=low, **further)
             values = curve.values(range(total_steps)).tolist()
             top = [k for k, value in enumerate(values) if value == max(values)]
             after = curve(total_steps + total_steps // 5)

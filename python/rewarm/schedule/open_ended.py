@@ -34,11 +34,11 @@ def singh2025(
 
         n < Nw           P n / Nw
         then Nc counts   c + (P - c)(1 + cos(pi r)) / 2
-        up to Nd         c
-        from Nd          c (m / c)^((n - Nd) / ta),  or / (ta + Nd) with literal=True, then m
+        up to Na         c
+        from Na          c (m / c)^((n - Na) / ta),  or / (ta + Na) with literal=True, then m
 
-    The formula printed in the paper divides by ta + Nd, the absolute count at which annealing begins, so it arrives at m
-    ta + Nd counts after Nd; ``literal=True`` is that one. Source: Singh et al. 2025, arXiv 2503.02844, section 3.
+    The formula printed in the paper divides by ta + Na, the absolute count at which annealing begins, so it arrives at m
+    ta + Na counts after Na; ``literal=True`` is that one. Source: Singh et al. 2025, arXiv 2503.02844, section 3.
 
     Args:
         max_lr: P, >= 0.
@@ -46,7 +46,7 @@ def singh2025(
         min_lr: m, > 0.
         warmup_steps: Nw, a whole number >= 0, in `units`.
         cooldown_steps: Nc, a whole number >= 0, in `units`.
-        anneal_start: Nd, a whole number >= Nw + Nc, counted from the beginning.
+        anneal_start: Na, a whole number >= Nw + Nc, counted from the beginning.
         anneal_steps: ta, a whole number >= 0, in `units`.
         literal: The printed formula (default False).
         units: "steps" (default) or "tokens".

@@ -1,6 +1,7 @@
 """The schedules of papers, and other frameworks' curves, under the names by which people look for them."""
 
-from rewarm.schedule.match import FRAMEWORKS, match
+from rewarm.schedule.frameworks import FRAMEWORKS
+from rewarm.schedule.match import match
 from rewarm.schedule.open_ended import path_switch, power, singh2025, wsd_s
 from rewarm.schedule.papers import (
     GUPTA2023_DECAY_FRAC,

@@ -164,7 +164,7 @@ def test_truncated_safetensors_and_broken_trainer_state(run, tmp_path):
 
 
 def test_folders_of_other_kinds(tmp_path):
-    with pytest.raises(InvalidArgument, match="expected an HF Trainer folder with optimizer.pt, got an empty folder"):
+    with pytest.raises(InvalidArgument, match=r"expected an HF Trainer folder with optimizer\.pt, got an empty folder"):
         rewarm.load(tmp_path, *target())
     (tmp_path / ".metadata").write_bytes(b"")
     with pytest.raises(InvalidArgument, match="its index is a pickle"):

@@ -321,3 +321,11 @@ def test_a_branch_is_loaded_like_any_checkpoint(tmp_path):
     assert train(again, resumed, 8, 14) == train(fresh, other, 0, 14)[8:]
     assert same(again, fresh)
     assert [act["verb"] for act in resumed.history] == ["branch"]
+    rewarm.load(tmp_path / "before-anneal.pt", model, opt)  # its own annealing is no wish that stands against the checkpoint
+    assert train(model, opt, 8, 14) == train(*make_after(8), 8, 14)
+
+
+def make_after(updates):
+    model, opt = make(lr=wsd(1e-2, 0.0, 2, 30, 5))
+    train(model, opt, 0, updates)
+    return model, opt

@@ -419,7 +419,9 @@ class Checkpointed(Observed):
     def given_by_verb(self, group: int, key: str) -> bool:
         """Whether some act of the history set this schedule."""
         return any(
-            str(group) in act["arguments"].get("schedules", {}) and act["arguments"].get("key", "lr") == key for act in self.log
+            str(group) in names.split(",") and act["arguments"].get("key", "lr") == key
+            for act in self.log
+            for names in act["arguments"].get("schedules", {})
         )
 
     def exact_starts(self) -> dict[int, MomentStart]:

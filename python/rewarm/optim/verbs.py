@@ -74,8 +74,8 @@ class Verbs(Checkpointed):
         self._check_units("rewarm", changes, "lr", change_units)
         self._check_knots(changes, "lr")
         policy = moment_policy("rewarm", state, v_init)
-        self._log("rewarm", changes, {"state": state, "v_init": v_init})
         apply_policy(self, [g for g, _, _ in changes], policy)
+        self._log("rewarm", changes, {"state": state, "v_init": v_init})
         self._apply(changes, "lr")
 
     def set_schedule(
@@ -325,7 +325,10 @@ class Verbs(Checkpointed):
 
     def _log(self, verb: str, changes: list[_Change], arguments: dict[str, Any]) -> None:
         counters = self.tables.counters
-        told = {str(g): schedule.to_dict() for g, schedule, _ in changes}
+        groups: dict[Schedule, list[str]] = {}
+        for g, schedule, _ in changes:
+            groups.setdefault(schedule, []).append(str(g))
+        told = {",".join(names): schedule.to_dict() for schedule, names in groups.items()}
         # On a GPU the counters are read when somebody asks.
         at = counters[[UPDATES, TOKENS]].tolist() if counters.device.type == "cpu" else counters[:2].clone()
         self.log.append({"verb": verb, "arguments": {**arguments, "schedules": told}, "at": at})

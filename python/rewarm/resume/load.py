@@ -55,11 +55,15 @@ class LoadReport:
 
 @dataclass
 class Rate:
-    """The learning rate of one group as one side has it: a schedule with its origin, or a plain number."""
+    """The learning rate of one group as one side has it: a schedule with its origin, or a plain number.
+
+    What a verb did to the optimizer since it was made is no wish: loading undoes it.
+    """
 
     schedule: Schedule | None
     origin: int
     plain: float
+    wished: bool = True
 
     def at(self, updates: int, tokens: int) -> float:
         """The rate applied at these counters."""
@@ -179,7 +183,8 @@ def _configured(opt: AdamW, schedule: object) -> list[Rate]:
     given = {} if schedule is None else {g: s for g, s, _ in opt._schedules_for("load", schedule, None)}
     rates = []
     for g, group in enumerate(opt.param_groups):
-        rates.append(Rate(given.get(g, opt.schedules[g].get("lr")), 0, float(group["lr"])))
+        wished = g in given or not opt.given_by_verb(g, "lr")
+        rates.append(Rate(given.get(g, opt.schedules[g].get("lr")), 0, float(group["lr"]), wished))
     return rates
 
 
@@ -196,6 +201,8 @@ def _counters(fitting: Readable) -> tuple[int, int]:
 
 def _differ(ours: Rate, theirs: Rate) -> bool:
     """Whether the configured rate is a wish that the checkpoint does not fulfil."""
+    if not ours.wished:
+        return False
     if ours.schedule is not None:
         return theirs.schedule is not None and ours.schedule != theirs.schedule
     if ours.plain == _DEFAULT_LR:
@@ -215,7 +222,7 @@ def _settled(
     winners: dict[int | str, Schedule] = {}
     for g, ours, theirs in rates:
         takes_over = theirs.schedule is None or on_conflict == "config"
-        if ours.schedule is None or not takes_over or ours.schedule == theirs.schedule:
+        if ours.schedule is None or not ours.wished or not takes_over or ours.schedule == theirs.schedule:
             continue
         _check_origin(g, ours.schedule, updates, tokens)
         # Without one in the checkpoint, loading leaves the schedule that the optimizer was made with.

@@ -18,8 +18,8 @@ cudaStream_t stream_of(Stream stream) { return reinterpret_cast<cudaStream_t>(st
 class AdamWCudaPlan {
  public:
   AdamWCudaPlan(const Int64Array& entries, int64_t n_groups, int device, double max_grad_norm, bool skip_nonfinite,
-                bool stochastic_rounding, uint64_t seed, bool zero_gradients, bool observe, double annealing_decay,
-                double decay, double deviations, int64_t after)
+                bool stochastic_rounding, uint64_t seed, bool count_skipped_tokens, bool zero_gradients, bool observe,
+                double annealing_decay, double decay, double deviations, int64_t after)
       : cuda_(make_plan(entries, n_groups),
               {max_grad_norm >= 0.0,
                max_grad_norm,
@@ -30,7 +30,8 @@ class AdamWCudaPlan {
                true,
                0,
                stochastic_rounding,
-               seed},
+               seed,
+               count_skipped_tokens},
               device) {}
 
   py::array_t<int64_t> image() const {
@@ -86,11 +87,11 @@ void bind_cuda_optim(py::module_& m) {
   m.attr("UPLOAD_GRADIENTS") = static_cast<int>(optim::kUploadGradients);
   m.attr("UPLOAD_GROUPS") = static_cast<int>(optim::kUploadGroups);
   py::class_<AdamWCudaPlan>(m, "AdamWCudaPlan")
-      .def(py::init<const Int64Array&, int64_t, int, double, bool, bool, uint64_t, bool, bool, double, double, double,
+      .def(py::init<const Int64Array&, int64_t, int, double, bool, bool, uint64_t, bool, bool, bool, double, double, double,
                     int64_t>(),
            py::arg("entries"), py::arg("n_groups"), py::arg("device"), py::arg("max_grad_norm"), py::arg("skip_nonfinite"),
-           py::arg("stochastic_rounding"), py::arg("seed"), py::arg("zero_gradients"), py::arg("observe"),
-           py::arg("annealing_decay"), py::arg("decay"), py::arg("deviations"), py::arg("after"))
+           py::arg("stochastic_rounding"), py::arg("seed"), py::arg("count_skipped_tokens"), py::arg("zero_gradients"),
+           py::arg("observe"), py::arg("annealing_decay"), py::arg("decay"), py::arg("deviations"), py::arg("after"))
       .def("bind", &AdamWCudaPlan::bind, py::arg("workspace"), py::arg("staging"), py::arg("t"), py::arg("counters"),
            py::arg("scalars"), py::arg("rows"), py::arg("host_gradients"), py::arg("host_configs"), py::arg("keep"))
       .def("step", &AdamWCudaPlan::step, py::arg("stream"), py::arg("upload"), py::arg("advance"), py::arg("tokens"),

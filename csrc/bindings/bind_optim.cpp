@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 
 #include "bindings/bind.h"
 #include "bindings/gather.h"
@@ -47,7 +48,8 @@ class AdamWPlan {
 
   // One update on the CPU. Returns the flags of refresh; nothing happened when one from kNoGradient on is set.
   int step_cpu(const py::object& gradients, int64_t t, int64_t counters, int64_t scalars, double max_grad_norm,
-               bool skip_nonfinite, int64_t tokens, bool stochastic_rounding, uint64_t seed, double loss_scale, int threads) {
+               bool skip_nonfinite, int64_t tokens, bool stochastic_rounding, uint64_t seed, bool count_skipped_tokens,
+               double loss_scale, int threads, const std::optional<double>& sum_of_squares) {
     const int flags = gather_.refresh(gradients);
     if (flags >= kNoGradient) return flags;
     gather_.publish();
@@ -57,12 +59,26 @@ class AdamWPlan {
                                        gather_.rows,
                                        {at<int64_t>(counters), at<double>(scalars)},
                                        {max_grad_norm >= 0.0, max_grad_norm, skip_nonfinite, zero_gradients_, observe_, watch_,
-                                        !gather_.hold, tokens, stochastic_rounding, seed},
+                                        !gather_.hold, tokens, stochastic_rounding, seed, count_skipped_tokens},
                                        loss_scale,
-                                       threads};
+                                       threads,
+                                       sum_of_squares ? &*sum_of_squares : nullptr};
     py::gil_scoped_release release;
     cpu_.step(input);
     return flags;
+  }
+
+  // Sums of squares, by class, of the gradients that refresh found last: [n_classes].
+  std::vector<double> sum_squares_cpu(const py::array_t<int32_t, py::array::c_style>& classes, int64_t n_classes, int threads) {
+    if (classes.size() != static_cast<py::ssize_t>(gather_.gradients.size()))
+      throw Error(ErrorKind::kInvalidArgument, "sum_squares_cpu: expected a class for each of " +
+                                                   std::to_string(gather_.gradients.size()) + " tensors, got " +
+                                                   std::to_string(classes.size()));
+    std::vector<double> sums(static_cast<size_t>(n_classes));
+    const int32_t* of = classes.data();
+    py::gil_scoped_release release;
+    cpu_.sum_squares(gather_.gradients.data(), of, n_classes, sums.data(), threads);
+    return sums;
   }
 
   // What rides along with every step.
@@ -90,6 +106,7 @@ void bind_optim(py::module_& m) {
   m.attr("SEGMENTS_PER_SCHEDULE") = optim::kSegmentsPerSchedule;
   m.attr("ENTRY_COLUMNS") = static_cast<int>(kEntryColumns);
   m.attr("GROUP_CONFIG_WORDS") = static_cast<int>(sizeof(optim::GroupConfig) / 8);
+  m.attr("START_WORDS") = static_cast<int>(optim::kStartWords);
   m.attr("FIRST_ORIGIN") = static_cast<int>(optim::kOrigins);
   m.attr("SCHEDULED_VALUES") = static_cast<int>(optim::kScheduledValues);
   m.attr("FIRST_GROUP_SCALAR") = static_cast<int>(optim::kGroups);
@@ -110,7 +127,9 @@ void bind_optim(py::module_& m) {
            py::arg("decay"), py::arg("deviations"), py::arg("after"))
       .def("step_cpu", &AdamWPlan::step_cpu, py::arg("gradients"), py::arg("t"), py::arg("counters"), py::arg("scalars"),
            py::arg("max_grad_norm"), py::arg("skip_nonfinite"), py::arg("tokens"), py::arg("stochastic_rounding"),
-           py::arg("seed"), py::arg("loss_scale"), py::arg("threads"))
+           py::arg("seed"), py::arg("count_skipped_tokens"), py::arg("loss_scale"), py::arg("threads"),
+           py::arg("sum_of_squares"))
+      .def("sum_squares_cpu", &AdamWPlan::sum_squares_cpu, py::arg("classes"), py::arg("n_classes"), py::arg("threads"))
       .def_property_readonly("hold", [](const AdamWPlan& p) { return p.gather_.hold; })
       .def_property_readonly("all_present", [](const AdamWPlan& p) { return p.gather_.all_present; })
       .def_property_readonly("n_chunks", [](const AdamWPlan& p) { return p.cpu_.plan().chunks.size(); })

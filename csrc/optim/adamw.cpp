@@ -37,17 +37,57 @@ AdamWCpu::AdamWCpu(Plan plan)
 
 bool AdamWCpu::step(const CpuStepInput& input) {
   in_ = &input;
+  gradients_ = input.gradients;
   const StepOptions& o = input.options;
+  with_update_ = true;
   with_norm_ = o.clip || o.skip_nonfinite;
   skip_ = false;
   extras_ = any_ema_ || o.zero_gradients || o.observe;
   grad_factor_ = 1.0 / input.loss_scale;
-  if (!with_norm_) prepare_update();
+  if (with_norm_ && input.sum_of_squares != nullptr) {
+    finish_norm(*input.sum_of_squares);
+    with_norm_ = false;
+  }
+  if (!with_norm_ && !skip_) prepare_update();
 
+  if (!skip_ || o.zero_gradients) {
+    const int wide = widest(input.threads);
+    const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
+    width_ = learn ? pace_.choose(wide) : wide;
+    open_claims();
+    if (with_norm_ && plan_.chunks.empty()) open_update();
+    run_parallel(*this, width_);
+    if (learn) pace_.record();
+  }
+
+  int64_t* counters = input.control.counters;
+  if (skip_) {
+    count_skip(counters, o, o.tokens);
+  } else {
+    count_update(counters, o.advance, o.tokens);
+    if (o.observe) finish_observation();
+  }
+  in_ = nullptr;
+  return !skip_;
+}
+
+void AdamWCpu::sum_squares(const int64_t* gradients, const int32_t* classes, int64_t n_classes, double* sums, int threads) {
+  gradients_ = gradients;
+  with_norm_ = true;
+  with_update_ = false;
+  width_ = widest(threads);
+  open_claims();
+  if (!plan_.chunks.empty()) run_parallel(*this, width_);
+  std::fill(sums, sums + n_classes, 0.0);
+  for (size_t i = 0; i < partials_.size(); ++i) sums[classes[plan_.chunks[i].tensor]] += partials_[i];
+}
+
+int AdamWCpu::widest(int threads) const {
   const int64_t by_size = plan_.total_elements / kElementsPerThread;
-  const int wide = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, input.threads), 1, kMaxThreads));
-  const bool learn = wide > 1 && plan_.total_elements < kAlwaysWide;
-  width_ = learn ? pace_.choose(wide) : wide;
+  return static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(by_size, threads), 1, kMaxThreads));
+}
+
+void AdamWCpu::open_claims() {
   const int64_t n = static_cast<int64_t>(plan_.chunks.size());
   for (int phase = 0; phase < kPhases; ++phase) {
     done_[static_cast<size_t>(phase)].store(0, std::memory_order_relaxed);
@@ -58,19 +98,6 @@ bool AdamWCpu::step(const CpuStepInput& input) {
     }
   }
   update_open_.store(false, std::memory_order_relaxed);
-  if (with_norm_ && n == 0) open_update();
-  run_parallel(*this, width_);
-  if (learn) pace_.record();
-
-  int64_t* counters = input.control.counters;
-  if (skip_) {
-    ++counters[kSkipped];
-  } else {
-    count_update(counters, o.advance, o.tokens);
-    if (o.observe) finish_observation();
-  }
-  in_ = nullptr;
-  return !skip_;
 }
 
 void AdamWCpu::work(int slot) {
@@ -78,7 +105,7 @@ void AdamWCpu::work(int slot) {
     run_phase(kNorm, slot);
     Backoff backoff;
     while (!update_open_.load(std::memory_order_acquire)) backoff.wait();
-    if (skip_ && !in_->options.zero_gradients) return;
+    if (!with_update_ || (skip_ && !in_->options.zero_gradients)) return;
   }
   run_phase(kUpdate, slot);
   if (slot == 0) wait_for_update();
@@ -107,8 +134,12 @@ void AdamWCpu::run_phase(Phase phase, int slot) {
 }
 
 void AdamWCpu::open_update() {
-  finish_norm();
-  if (!skip_) prepare_update();
+  if (with_update_) {
+    double sum = 0.0;
+    for (double partial : partials_) sum += partial;
+    finish_norm(sum);
+    if (!skip_) prepare_update();
+  }
   update_open_.store(true, std::memory_order_release);
 }
 
@@ -121,14 +152,12 @@ void AdamWCpu::wait_for_update() const {
 void AdamWCpu::norm_chunk(int64_t i) {
   const Chunk& c = plan_.chunks[static_cast<size_t>(i)];
   const TensorEntry& e = plan_.tensors[static_cast<size_t>(c.tensor)];
-  void* g = reinterpret_cast<void*>(in_->gradients[c.tensor]);
+  void* g = reinterpret_cast<void*>(gradients_[c.tensor]);
   partials_[static_cast<size_t>(i)] =
       g == nullptr ? 0.0 : kernels_->sum_squares(e.dtype)(advance(g, c.begin, dtype_size(e.dtype)), c.count);
 }
 
-void AdamWCpu::finish_norm() {
-  double sum = 0.0;
-  for (double partial : partials_) sum += partial;
+void AdamWCpu::finish_norm(double sum) {
   const double limit = norm_limit(in_->groups, in_->rows, in_->control.counters, in_->options);
   const NormOutcome norm = norm_outcome(sum, grad_factor_, limit, in_->options);
   skip_ = norm.skip;
@@ -140,6 +169,8 @@ void AdamWCpu::finish_norm() {
 void AdamWCpu::prepare_update() {
   int32_t known_group = -1;
   int64_t known_t = -1;
+  MomentStart known_start{};
+  const MomentStart* starts = starts_behind(in_->t, static_cast<int64_t>(plan_.tensors.size()));
   Hyper hyper{};
   BiasCorrection correction{};
   for (int64_t g = 0; g < plan_.n_groups; ++g) {
@@ -158,9 +189,11 @@ void AdamWCpu::prepare_update() {
       known_group = e.group;
       known_t = -1;
     }
-    if (t != known_t) {
-      correction = bias_correction(hyper.beta1, hyper.beta2, t);
+    const MomentStart start = start_of(starts[i], t);
+    if (t != known_t || !(start == known_start)) {
+      correction = bias_correction(hyper.beta1, hyper.beta2, t, start);
       known_t = t;
+      known_start = start;
     }
     scalars_[i] = fold(hyper, correction, grad_factor_);
   }

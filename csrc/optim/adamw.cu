@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kBlock) norm_kernel(const __grid_constant__ St
   const bool skip = overflowed || norm.skip;
   if (threadIdx.x == 0) {
     *a.skip = skip;
-    if (skip) ++a.control.counters[kSkipped];
+    if (skip) count_skip(a.control.counters, a.options, device::tokens_now(a));
     if (!overflowed) record_norm(norm, a.control, a.options.watch);
   }
   if (!skip) device::advance_tables<true>(a, device::unscale_factor(a) * norm.coefficient);
@@ -119,7 +119,7 @@ __device__ __noinline__ void fold_tensor(const StepArguments& a, int32_t tensor,
   const TensorEntry& e = a.entries[tensor];
   const Hyper h = hyper_now(a.configs[e.group], a.rows, a.control.counters, e.group);
   const int64_t t = next_t(a.t[tensor], *e.step);
-  out.folded = fold(h, device::correction_of(out.known, h, e.group, t), device::unscale_factor(a));
+  out.folded = fold(h, device::correction_of(a, out.known, h, tensor, t), device::unscale_factor(a));
   out.t = static_cast<uint32_t>(t);
 }
 
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kBlock, kUpdateBlocks<kFormat>) whole_step_ker
     if (kExtras && a.options.observe) device::finish_observation(a);
     device::advance_tables<false>(a, 1.0);
   } else if (threadIdx.x == 0) {
-    ++a.control.counters[kSkipped];
+    count_skip(a.control.counters, a.options, device::tokens_now(a));
   }
 }
 

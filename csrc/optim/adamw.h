@@ -33,14 +33,37 @@ struct Scalars {
   float ema_decay, one_minus_ema_decay;
 };
 
+// Where the moments of one parameter began. {0, 1, 1, 0} is Adam from its start, and gives Adam's bits; a re-warming that
+// resets or decays moments writes another, a step never does. 32 bytes of plain data, an exchange format.
+//
+// A moving average that began with weight w in place of 0 has weight 1 - (1 - w) beta^k after k updates: that is what its
+// correction divides by. docs/resume.md has the derivation.
+struct MomentStart {
+  int64_t since;            // t at which it was written
+  double missing_m;         // 1 - the weight of m then
+  double missing_v;         // 1 - the weight of v then
+  int64_t v_from_gradient;  // 1: the next update sets v to its squared gradient (Kalra and Barkeshli 2024, arXiv 2406.09405)
+};
+static_assert(sizeof(MomentStart) == 32, "MomentStart is an exchange format");
+
+REWARM_HD bool operator==(const MomentStart& a, const MomentStart& b) {
+  return a.since == b.since && a.missing_m == b.missing_m && a.missing_v == b.missing_v &&
+         a.v_from_gradient == b.v_from_gradient;
+}
+
+// The start that update t counts from: a t that was written from outside (next_t) and lies before it came with other moments.
+REWARM_HD MomentStart start_of(const MomentStart& s, int64_t t) { return t > s.since ? s : MomentStart{0, 1.0, 1.0, 0}; }
+
 struct BiasCorrection {
-  double first;        // 1 - beta1^t
-  double second_root;  // sqrt(1 - beta2^t)
+  double first;        // 1 - missing_m beta1^(t - since)
+  double second_root;  // sqrt(1 - missing_v beta2^(t - since))
+  bool v_is_gradient;  // this update sets v to its squared gradient
 };
 
-REWARM_HD BiasCorrection bias_correction(double beta1, double beta2, int64_t t) {
-  const double steps = static_cast<double>(t);
-  return {1.0 - pow(beta1, steps), sqrt(1.0 - pow(beta2, steps))};
+REWARM_HD BiasCorrection bias_correction(double beta1, double beta2, int64_t t, const MomentStart& s) {
+  const double steps = static_cast<double>(t - s.since);
+  return {1.0 - s.missing_m * pow(beta1, steps), sqrt(1.0 - s.missing_v * pow(beta2, steps)),
+          s.v_from_gradient != 0 && t - s.since == 1};
 }
 
 // grad_factor = clip coefficient / loss scale.
@@ -50,8 +73,9 @@ REWARM_HD Scalars fold(const Hyper& h, const BiasCorrection& c, double grad_fact
   s.l2 = h.decoupled ? 0.0f : static_cast<float>(h.weight_decay);
   s.beta1 = static_cast<float>(h.beta1);
   s.one_minus_beta1 = static_cast<float>(1.0 - h.beta1);
-  s.beta2 = static_cast<float>(h.beta2);
-  s.one_minus_beta2 = static_cast<float>(1.0 - h.beta2);
+  const double beta2 = c.v_is_gradient ? 0.0 : h.beta2;
+  s.beta2 = static_cast<float>(beta2);
+  s.one_minus_beta2 = static_cast<float>(1.0 - beta2);
   s.step = static_cast<float>(h.lr * c.second_root / c.first);
   s.eps = static_cast<float>(h.eps * c.second_root);
   s.decay = h.decoupled ? static_cast<float>(h.lr * h.weight_decay) : 0.0f;

@@ -16,13 +16,14 @@ namespace rewarm::optim {
 // What one call of step works on.
 struct CpuStepInput {
   const int64_t* gradients;       // [n_tensors] addresses, 0 = no gradient
-  int64_t* t;                     // [n_tensors] updates applied to each parameter
+  int64_t* t;                     // [n_tensors] updates applied to each parameter; MomentStart [n_tensors] behind them
   const GroupConfig* groups;      // [n_groups]
   const schedule::Segment* rows;  // [n_groups][kScheduledValues][kSegmentsPerSchedule], null without schedules
   Control control;
   StepOptions options;
   double loss_scale;  // gradients are divided by it (GradScaler); 1 = none
   int threads;
+  const double* sum_of_squares = nullptr;  // [1] of the gradients of all ranks; null: of those here
 };
 
 class AdamWCpu final : private ParallelJob {
@@ -31,6 +32,9 @@ class AdamWCpu final : private ParallelJob {
 
   // Applies one update; false when it was skipped because the gradient norm is not finite.
   bool step(const CpuStepInput& input);
+  // The first half of a step whose other half waits for other ranks: sums of squares of the gradients by class of tensor, for
+  // ranks to exchange. gradients, classes: [n_tensors]; sums: [n_classes]. Nothing advances.
+  void sum_squares(const int64_t* gradients, const int32_t* classes, int64_t n_classes, double* sums, int threads);
   const Plan& plan() const { return plan_; }
 
  private:
@@ -41,6 +45,8 @@ class AdamWCpu final : private ParallelJob {
   static constexpr int64_t kElementsPerThread = 16384;  // below two of these nobody is woken; not measured here
 
   void work(int slot) override;
+  int widest(int threads) const;
+  void open_claims();
   void run_phase(Phase phase, int slot);
   void wait_for_update() const;
   void open_update();
@@ -48,7 +54,7 @@ class AdamWCpu final : private ParallelJob {
   void update_chunk(int64_t i);
   double update_in_tiles(const TensorEntry& e, UpdateFunction update, UpdateArgs a, float* ema) const;
   void finish_observation() const;
-  void finish_norm();
+  void finish_norm(double sum);
   void prepare_update();
 
   Plan plan_;
@@ -60,9 +66,11 @@ class AdamWCpu final : private ParallelJob {
 
   // The step in progress.
   const CpuStepInput* in_ = nullptr;
+  const int64_t* gradients_ = nullptr;
   int width_ = 1;
   Pace pace_;
   bool with_norm_ = false;
+  bool with_update_ = true;
   bool skip_ = false;
   bool extras_ = false;  // something rides along with the update
   double grad_factor_ = 1.0;

@@ -19,7 +19,7 @@ struct StepArguments {
   const GroupConfig* configs;     // [n_groups]
   const schedule::Segment* rows;  // [n_groups][kScheduledValues][kSegmentsPerSchedule]
   Control control;
-  int64_t* t;               // [n_tensors] updates applied to each parameter
+  int64_t* t;               // [n_tensors] updates applied to each parameter; MomentStart [n_tensors] behind them
   double* partials;         // [n_chunks] sums of squares
   Scalars* folded;          // [n_tensors] for the update kernel
   Hyper* hypers;            // [n_groups] scratch of the last block
@@ -47,7 +47,7 @@ struct CudaStepInput {
 struct CudaBuffers {
   char* workspace;                  // device, workspace_bytes(), 16-byte aligned; begins with image()
   char* staging;                    // pinned host memory, staging_bytes()
-  int64_t* t;                       // device [n_tensors]
+  int64_t* t;                       // device [n_tensors], MomentStart [n_tensors] behind them
   Control control;                  // device
   const schedule::Segment* rows;    // device
   const int64_t* host_gradients;    // [n_tensors]

@@ -196,13 +196,22 @@ __device__ __forceinline__ double unscale_factor(const StepArguments& a) {
 struct Correction {
   int64_t t;  // -1 = nothing known yet
   int32_t group;
+  MomentStart start;
   BiasCorrection value;
 };
 
-// Two pows: only where t or the group differs from the call before.
-__device__ inline const BiasCorrection& correction_of(Correction& known, const Hyper& h, int32_t group, int64_t t) {
-  if (t != known.t || group != known.group) known = {t, group, bias_correction(h.beta1, h.beta2, t)};
+// Two pows: only where t, its start or the group differs from the call before.
+__device__ inline const BiasCorrection& correction_of(const StepArguments& a, Correction& known, const Hyper& h, int64_t tensor,
+                                                      int64_t t) {
+  const int32_t group = a.entries[tensor].group;
+  const MomentStart start = start_of(starts_behind(a.t, a.n_tensors)[tensor], t);
+  if (t != known.t || group != known.group || !(start == known.start))
+    known = {t, group, start, bias_correction(h.beta1, h.beta2, t, start)};
   return known.value;
+}
+
+__device__ __forceinline__ int64_t tokens_now(const StepArguments& a) {
+  return a.tokens == nullptr ? a.options.tokens : *a.tokens;
 }
 
 // Done by one block when no other reads t, counters or step any more: hyper-parameters of this update, its scalars for every
@@ -218,7 +227,7 @@ __device__ __noinline__ void advance_tables(const StepArguments& a, double grad_
     record_lr(results, h.lr, a.options.watch.annealing_decay, a.options.advance);
   }
   __syncthreads();  // hypers are written, counters read
-  Correction known{-1, -1, {}};
+  Correction known{-1, -1, {}, {}};
   for (int64_t i = threadIdx.x; i < a.n_tensors; i += kBlock) {
     if (a.gradients[i] == 0) continue;
     const TensorEntry& e = a.entries[i];
@@ -227,10 +236,10 @@ __device__ __noinline__ void advance_tables(const StepArguments& a, double grad_
     *e.step = static_cast<float>(t);
     if constexpr (kFold) {
       const Hyper h = a.hypers[e.group];
-      a.folded[i] = fold(h, correction_of(known, h, e.group, t), grad_factor);
+      a.folded[i] = fold(h, correction_of(a, known, h, i, t), grad_factor);
     }
   }
-  if (threadIdx.x == 0) count_update(counters, a.options.advance, a.tokens == nullptr ? a.options.tokens : *a.tokens);
+  if (threadIdx.x == 0) count_update(counters, a.options.advance, tokens_now(a));
 }
 
 // ---- the update ------------------------------------------------------------------------------------------------------------

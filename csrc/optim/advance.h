@@ -85,6 +85,11 @@ REWARM_HD int64_t next_t(int64_t t, float shown) {
   return t + 1;
 }
 
+REWARM_HD void count_skip(int64_t* counters, const StepOptions& o, int64_t tokens) {
+  ++counters[kSkipped];
+  if (o.count_skipped_tokens) counters[kTokens] += tokens;
+}
+
 REWARM_HD void count_update(int64_t* counters, bool advance, int64_t tokens) {
   if (advance) ++counters[kUpdates];
   counters[kTokens] += tokens;

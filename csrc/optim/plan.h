@@ -120,10 +120,14 @@ struct StepOptions {
   int64_t tokens;  // tokens consumed by this update
   bool stochastic_rounding;
   uint64_t seed;
+  bool count_skipped_tokens;  // a skipped update consumed its tokens too
 };
 
-// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither
-// moves.
+// One table a plan: t [n], then where the moments of every parameter began [n].
+constexpr int64_t kStartWords = sizeof(MomentStart) / 8;
+REWARM_HD const MomentStart* starts_behind(const int64_t* t, int64_t n) { return reinterpret_cast<const MomentStart*>(t + n); }
+
+// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither moves.
 REWARM_HD const schedule::Knot* knots_of(const schedule::Segment* rows) {
   return reinterpret_cast<const schedule::Knot*>(rows) - schedule::kMaxKnots;
 }

@@ -11,6 +11,7 @@ MAX_SEGMENTS: int
 MAX_KNOTS: int
 ENTRY_COLUMNS: int
 GROUP_CONFIG_WORDS: int
+START_WORDS: int
 FIRST_ORIGIN: int
 SCHEDULED_VALUES: int
 FIRST_GROUP_SCALAR: int
@@ -85,9 +86,12 @@ class AdamWPlan:
         tokens: int,
         stochastic_rounding: bool,
         seed: int,
+        count_skipped_tokens: bool,
         loss_scale: float,
         threads: int,
+        sum_of_squares: float | None,
     ) -> int: ...
+    def sum_squares_cpu(self, classes: NDArray[np.int32], n_classes: int, threads: int) -> list[float]: ...
 
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""

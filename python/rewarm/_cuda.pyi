@@ -35,6 +35,7 @@ class AdamWCudaPlan:
         skip_nonfinite: bool,
         stochastic_rounding: bool,
         seed: int,
+        count_skipped_tokens: bool,
         zero_gradients: bool,
         observe: bool,
         annealing_decay: float,

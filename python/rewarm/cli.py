@@ -1,4 +1,4 @@
-"""The command line: ``rewarm env``, ``rewarm bench``, ``rewarm schedule``, ``rewarm trace``.
+"""The command line: ``rewarm env``, ``rewarm bench``, ``rewarm inspect``, ``rewarm schedule``, ``rewarm trace``.
 
 A command's module is imported when the command runs, so that ``rewarm --help`` loads neither torch nor triton nor matplotlib.
 """
@@ -19,6 +19,7 @@ from rewarm.errors import RewarmError
 COMMANDS = {
     "bench": ("rewarm.bench.cli:bench", "Time the fused steps against their peers and the memory floor."),
     "env": ("rewarm.env:env", "Show what was built and found here, and check one step of every backend."),
+    "inspect": ("rewarm.resume.inspect:inspect", "Show what a checkpoint holds and what a resume will do."),
     "schedule": ("rewarm.schedule.cli:schedule", "Plot or print learning rate schedules."),
     "trace": ("rewarm.trace.cli:trace", "Read, check, aggregate and report the Huawei cold-start trace."),
 }

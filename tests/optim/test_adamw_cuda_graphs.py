@@ -238,7 +238,7 @@ def test_after_a_capture_addresses_are_kept_until_it_is_released():
     for forbidden in (
         lambda: opt.add_param_group({"params": [torch.nn.Parameter(torch.zeros(3, device=DEVICE))]}),
         opt.zero_grad,
-        lambda: opt.load_state_dict(opt.state_dict()),
+        lambda: opt.load_state_dict({**opt.state_dict(), "state": {}}),
     ):
         with pytest.raises(CaptureError, match=r"opt\.release_capture\(\)"):
             forbidden()
@@ -262,3 +262,37 @@ def test_more_captures_than_there_is_room_for():
     graphs[-1].replay()
     opt.release_capture()
     capture(opt.step).replay()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda o: o.rewarm(linear(2e-2, 0.0, 9), state="reset"),
+        lambda o: o.rewarm(linear(2e-2, 0.0, 9), state="reset_v", v_init="grad"),
+        lambda o: o.rewarm(linear(2e-2, 0.0, 9), state="decay:0.25"),
+        lambda o: o.extend(40),
+        lambda o: o.anneal(length=3),
+        lambda o: o.set_schedule(linear(2e-2, 0.0, 90), origin=0),
+        lambda o: o.load_state_dict(o.earlier),
+    ],
+    ids=["reset", "reset_v-grad", "decay", "extend", "anneal", "set_schedule", "load"],
+)
+@pytest.mark.parametrize("backend", ["cuda", "triton"])
+def test_a_graph_follows_every_verb_and_a_load_without_being_captured_again(verb, backend):
+    ours, theirs = some_params(), some_params()
+    options = {"lr": wsd(1e-2, 1e-3, 2, 10, 4), "max_grad_norm": 1.0, "capturable": True, "backend": backend}
+    opt, peer = (ready(AdamW(x, **options), x) for x in (ours, theirs))
+    graph = capture(opt.step)
+    for o in (opt, peer):
+        o.earlier = o.state_dict()
+        o.earlier["state"] = {k: {key: v.clone() for key, v in s.items()} for k, s in o.earlier["state"].items()}
+    for _ in range(4):
+        graph.replay()
+        peer.step()
+    verb(opt)
+    verb(peer)
+    for _ in range(6):
+        graph.replay()
+        peer.step()
+        check_equal(ours, opt, theirs, peer)
+    assert opt.history == peer.history

@@ -13,11 +13,11 @@ from rewarm import _dispatch
 from rewarm.errors import InvalidArgument, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, checked_scalar, checked_values, each_param, param_name, value_of
 from rewarm.optim.capture import refuse_while_capturing
-from rewarm.optim.checkpoint import Checkpointed
 from rewarm.optim.diagnostics import Diagnostics, checked_diagnostics
 from rewarm.optim.ema import Averaged
-from rewarm.optim.knots import KnotPlaces
+from rewarm.optim.lr_scheduler import DrivenLR
 from rewarm.optim.plan import Flag, Plan, zero_gradients
+from rewarm.optim.verbs import Verbs
 from rewarm.schedule import Schedule
 
 _profiler_enabled = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
@@ -26,7 +26,7 @@ _global_pre_hooks = torch_optimizer._global_optimizer_pre_hooks
 _global_post_hooks = torch_optimizer._global_optimizer_post_hooks
 
 
-class AdamW(Checkpointed, Averaged):
+class AdamW(Verbs, Averaged):
     r"""torch.optim.AdamW, LambdaLR, clip_grad_norm_ and zero_grad in one step; exact, and closer to float64 than torch's own.
 
     .. math::
@@ -63,6 +63,8 @@ class AdamW(Checkpointed, Averaged):
         state_dtype: dtype of the moments; None means each parameter's own.
         stochastic_rounding: Round bfloat16 parameters stochastically (cpu, cuda, reference). Off by default.
         seed: Key of the stochastic rounding.
+        count_skipped_tokens: Whether the ``tokens`` of a skipped update count. False: a schedule in tokens waits, as one in
+            steps does. True: it counts what was read.
         ema_decay: Keep ``ema <- ema + (1 - ema_decay) (theta - ema)`` of every parameter in ``state[p]["ema"]``, float32, from
             theta before its first step on; a float in [0, 1] or a Schedule, 1 - tau for a target network. Groups may have their
             own, or None. An update that is skipped, or a parameter without gradient, leaves it alone. See `ema_parameters` and
@@ -100,6 +102,7 @@ class AdamW(Checkpointed, Averaged):
         state_dtype: torch.dtype | None = None,
         stochastic_rounding: bool = False,
         seed: int = 0,
+        count_skipped_tokens: bool = False,
         ema_decay: float | Schedule | None = None,
         zero_grad_in_step: bool = False,
         diagnostics: bool | Diagnostics = False,
@@ -118,6 +121,7 @@ class AdamW(Checkpointed, Averaged):
         self.state_dtype = state_dtype
         self.stochastic_rounding = bool(stochastic_rounding)
         self.seed = int(seed)
+        self.count_skipped_tokens = bool(count_skipped_tokens)
         self.zero_grad_in_step = bool(zero_grad_in_step)
         self.diagnostics = checked_diagnostics(diagnostics)
         self.schedules = []
@@ -151,6 +155,8 @@ class AdamW(Checkpointed, Averaged):
         self._plan = None
         self._tables = None
         self._counts = {}
+        self.starts = {}
+        self.log = []
         self.written = [{} for _ in self.schedules]
         self.warned_about_dtypes = False
         self._step_supports_amp_scaling = True
@@ -247,10 +253,11 @@ class AdamW(Checkpointed, Averaged):
             or plan.state is not self.state
             or plan.n_state != len(self.state)
             or plan.n_groups != len(self.param_groups)
+            or (plan.shards is not None and plan.shards.moved())
         ):
             plan = self._rebuild()
         if tokens is None:
-            if plan.needs_tokens:
+            if plan.needs_tokens and not self._stands_still(plan):
                 raise InvalidArgument(
                     "AdamW: step: a Schedule counts tokens: call step(tokens=n) with the tokens of this update"
                 )
@@ -258,7 +265,8 @@ class AdamW(Checkpointed, Averaged):
         try:
             # GradScaler passes its tensors as attributes and deletes them again.
             given = self.__dict__
-            flags = plan.step(None, tokens, given.get("grad_scale"), given.get("found_inf"))
+            gradients = None if plan.shards is None else plan.shards.gradients()
+            flags = plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf"))
             if flags >= Flag.NO_GRADIENT:
                 self._step_after_mending(Flag(flags), tokens)
         except (BufferError, RuntimeError, TypeError, ValueError):
@@ -266,9 +274,15 @@ class AdamW(Checkpointed, Averaged):
             raise
         return loss
 
+    def _stands_still(self, plan: Plan) -> bool:
+        """Whether every learning rate was set to 0.0 from outside, as torch.distributed.checkpoint does to create state."""
+        return all(
+            float(group["lr"]) == 0.0 and group["lr"] is not plan.native.published(g, 0)
+            for g, group in enumerate(self.param_groups)
+        )
+
     def _step_after_mending(self, flags: Flag, tokens: int) -> None:
         """Does what the gather asked for and steps again."""
-        gradients: list[Tensor | None] | None = None
         for _ in range(3):
             plan = self._plan
             if plan is None or flags & (Flag.STALE | Flag.NEW_GRADIENT):
@@ -277,10 +291,13 @@ class AdamW(Checkpointed, Averaged):
                 return
             if flags & Flag.GRADIENT_MISMATCH:
                 self._explain_gradients()
+            gradients = None if plan.shards is None else plan.shards.gradients()
             if flags & Flag.GRADIENT_LAYOUT:
+                own = gradients or [None] * len(plan.params)
+                found = [p.grad if g is None else g for p, g in zip(plan.locals, own, strict=True)]
                 gradients = [
-                    None if p.grad is None or p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
-                    for p in plan.params
+                    g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+                    for p, g in zip(plan.locals, found, strict=True)
                 ]
             given = self.__dict__
             flags = Flag(plan.step(gradients, tokens, given.get("grad_scale"), given.get("found_inf")))
@@ -315,7 +332,7 @@ class AdamW(Checkpointed, Averaged):
         self._keep_counts()
         _ = self.tables
         self._plan = None
-        self._plan = Plan(self, self._counts)
+        self._plan = Plan(self, self._counts, self.starts)
         return self._plan
 
     def _keep_counts(self) -> None:
@@ -323,6 +340,7 @@ class AdamW(Checkpointed, Averaged):
         if plan is None:
             return
         self._counts = plan.counts()
+        self.starts = self.exact_starts()
         for g, keys in enumerate(self.schedules[: plan.n_groups]):
             for which, key in enumerate(SCHEDULED):
                 if key in keys:
@@ -332,45 +350,22 @@ class AdamW(Checkpointed, Averaged):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops all gradients, or fills them with zeros in place when `set_to_none` is False; as torch does."""
         plan = self._plan
-        if plan is not None and set_to_none and plan.n_groups == len(self.param_groups) and not _profiler_enabled():
+        quick = plan is not None and plan.shards is None and plan.n_groups == len(self.param_groups)
+        if plan is not None and quick and set_to_none and not _profiler_enabled():
             self._refuse_under_capture("zero_grad(set_to_none=True)")
             plan.native.zero_grad()
             return
         super().zero_grad(set_to_none)
 
-    # ---- re-warming --------------------------------------------------------------------------------------------------
+    def as_lr_scheduler(self, on_conflict: str = "error") -> DrivenLR:
+        """This optimizer's Schedule in the shape of a torch scheduler, for HF Trainer, accelerate and Lightning.
 
-    def rewarm(self, schedule: Schedule) -> None:
-        """Replaces the learning-rate schedule of all groups; moments and counters stay, the next applied lr is schedule(0).
-
-        The device tables are changed in place, without a sync.
+        Its ``step`` does nothing; see docs/frameworks.md.
 
         Args:
-            schedule: The new schedule; it counts from now.
-
-        Raises:
-            InvalidArgument: `schedule` is not a Schedule.
+            on_conflict: "error" or "checkpoint": what loading does when a checkpoint has another schedule than this optimizer.
         """
-        if not isinstance(schedule, Schedule):
-            raise InvalidArgument(f"AdamW: rewarm: expected a rewarm.schedule.Schedule, got {type(schedule).__name__}")
-        refuse_while_capturing(self.device, "rewarm", "call it between replays, the graph follows")
-        KnotPlaces.check_room([schedule, *(s for group in self.schedules for key, s in group.items() if key != "lr")])
-        if self._plan is not None:
-            self._plan.order_after_last_step()
-        tables = self.tables
-        for g, group in enumerate(self.param_groups):
-            self.schedules[g]["lr"] = schedule
-            group["lr"] = schedule(0)
-            group.setdefault("schedules", {})["lr"] = schedule.to_dict()
-            self.written[g]["lr"] = group["lr"]
-            tables.set_schedule(g, 0, schedule)
-            tables.set_origin(g, 0, schedule.units == "tokens")
-        plan = self._plan
-        if plan is not None:
-            plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
-            for g, group in enumerate(self.param_groups):
-                plan.set_schedule(g, 0, schedule, group["lr"], group["lr"])
-            plan.groups_changed()
+        return DrivenLR(self, on_conflict)
 
 
 def _beginning(value: Any) -> Any:

@@ -66,6 +66,7 @@ class CudaStepper:
             skip_nonfinite=opt.skip_nonfinite,
             stochastic_rounding=opt.stochastic_rounding,
             seed=opt.seed,
+            count_skipped_tokens=opt.count_skipped_tokens,
             zero_gradients=opt.zero_grad_in_step,
             **opt.diagnostics.options,
         )
@@ -75,11 +76,11 @@ class CudaStepper:
         staging = torch.empty(step.staging_words, dtype=torch.int64, pin_memory=True)
         self.capture_tables = torch.zeros((CAPTURES, len(plan.planned)), dtype=torch.int64, device=device)
         self.captures = 0
-        self.on_device = (workspace, self.capture_tables, plan.t, tables.counters, tables.scalars, tables.rows)
+        self.on_device = (workspace, self.capture_tables, plan.counts_table, tables.counters, tables.scalars, tables.rows)
         step.bind(
             workspace=workspace.data_ptr(),
             staging=staging.data_ptr(),
-            t=plan.t.data_ptr(),
+            t=plan.counts_table.data_ptr(),
             counters=tables.counters.data_ptr(),
             scalars=tables.scalars.data_ptr(),
             rows=tables.rows.data_ptr(),

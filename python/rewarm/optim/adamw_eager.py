@@ -23,7 +23,6 @@ from rewarm.optim.plan import (
     NORM,
     NORM_MEAN,
     NORMS,
-    SKIPPED,
     STATE_KEYS,
     TOKENS,
     UPDATE_RMS,
@@ -35,6 +34,7 @@ from rewarm.optim.plan import (
     planned_gradients,
     zero_gradients,
 )
+from rewarm.optim.sharded import local_of
 from rewarm.schedule import schedule_reference
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
 
     def step(gradients: list[Tensor | None] | None, tokens: int, grad_scale: Tensor | None, found_inf: Tensor | None) -> int:
         if found_inf is not None and float(found_inf) != 0.0:
-            counters[SKIPPED] += 1
+            opt.tables.count_skip(tokens if opt.count_skipped_tokens else 0)
             if opt.zero_grad_in_step:
                 zero_gradients(plan.params)
             return 0
@@ -77,7 +77,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         grads = planned_gradients(plan, gradients)
         factor = 1.0 if grad_scale is None else 1.0 / float(grad_scale)
         if opt.max_grad_norm is not None or opt.skip_nonfinite:
-            norm = reference.grad_norm([g for g in grads if g is not None]) * factor
+            norm = _grad_norm(plan, grads) * factor
             limit = scheduled(0, "max_grad_norm") if "max_grad_norm" in opt.schedules[0] else opt.max_grad_norm
             coefficient = reference.clip_coefficient(norm, limit)
             skip = opt.skip_nonfinite and not math.isfinite(norm)
@@ -87,7 +87,7 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
                 counters[CLIPPED] += coefficient < 1.0
                 scalars[CLIP_RATE] = int(counters[CLIPPED]) / int(counters[NORMS])
             if skip:
-                counters[SKIPPED] += 1
+                opt.tables.count_skip(tokens if opt.count_skipped_tokens else 0)
                 if opt.zero_grad_in_step:
                     fill_with_zeros(grads)
                 return flags
@@ -102,14 +102,14 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
             if grad is None:
                 continue
             g = int(plan.entries[entry, 7])
-            before = plan.params[k].detach().clone()
+            before = plan.locals[k].detach().clone()
             values = {key: scheduled(g, key) for key in ("weight_decay", "beta1", "beta2", "eps")}
-            _step_one(opt, plan, entry, plan.params[k], grad, factor, lr=rates[g], **values)
-            changes += float((plan.params[k].detach().double() - before.double()).square().sum())
+            _step_one(opt, plan, entry, k, grad, factor, lr=rates[g], **values)
+            changes += float((plan.locals[k].detach().double() - before.double()).square().sum())
             elements += grad.numel()
             if plan.entries[entry, 10]:
-                average = opt.state[plan.params[k]]["ema"]
-                average.copy_(reference.moving_average(average, plan.params[k].detach(), scheduled(g, "ema_decay")))
+                average = local_of(opt.state[plan.params[k]]["ema"])
+                average.copy_(reference.moving_average(average, plan.locals[k].detach(), scheduled(g, "ema_decay")))
         if opt.diagnostics.update_rms:
             scalars[UPDATE_RMS] = math.sqrt(changes / elements) if elements else 0.0
         if opt.zero_grad_in_step:
@@ -119,6 +119,16 @@ def make_stepper(opt: AdamW, plan: Plan) -> Stepper:
         return flags
 
     return step
+
+
+def _grad_norm(plan: Plan, grads: list[Tensor | None]) -> float:
+    if plan.shards is None:
+        return reference.grad_norm([g for g in grads if g is not None])
+    sums = torch.zeros(plan.shards.n_classes, dtype=torch.float64)
+    for grad, k in zip(grads, plan.shards.classes, strict=True):
+        if grad is not None:
+            sums[k] += grad.double().square().sum().cpu()
+    return float(plan.shards.exchanged(sums.to(plan.t.device)).sqrt())
 
 
 def watch(value: float, moments: Tensor, counts: Tensor, diagnostics: Diagnostics) -> None:
@@ -135,15 +145,17 @@ def watch(value: float, moments: Tensor, counts: Tensor, diagnostics: Diagnostic
     counts.copy_(torch.tensor(new_counts))
 
 
-def _step_one(opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, factor: float, **values: float) -> None:
+def _step_one(opt: AdamW, plan: Plan, entry: int, k: int, grad: Tensor, factor: float, **values: float) -> None:
     group = opt.param_groups[int(plan.entries[entry, 7])]
-    state = opt.state[p]
+    p = plan.locals[k]
+    state = {key: local_of(value) for key, value in opt.state[plan.params[k]].items()}
     t = int(plan.t[entry])
     if float(state["step"]) != float(torch.tensor(t, dtype=torch.float32)):
         t = int(state["step"])
     t += 1
     plan.t[entry] = t
     state["step"].fill_(t)
+    start = plan.start_of(entry, t)
     new_p, *moments = reference.update(
         p.detach(),
         grad.detach(),
@@ -154,7 +166,11 @@ def _step_one(opt: AdamW, plan: Plan, entry: int, p: Tensor, grad: Tensor, facto
         decoupled_weight_decay=group["decoupled_weight_decay"],
         maximize=group["maximize"],
         grad_factor=factor,
-        **values,
+        **values,  # type: ignore[arg-type]  # floats all, the names are ours
+        since=start.since,
+        missing_m=start.missing_m,
+        missing_v=start.missing_v,
+        v_from_gradient=start.v_from_gradient,
     )
     with torch.no_grad():
         for key, moment in zip(STATE_KEYS, moments, strict=True):

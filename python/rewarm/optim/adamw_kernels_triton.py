@@ -22,6 +22,7 @@ from rewarm.optim.adamw_math_triton import (
     lr_now,
     next_t,
     record_lr,
+    start_of,
     stored,
     watch_value,
 )
@@ -292,6 +293,8 @@ def update_kernel(
     scalars_f64,  # [8 + 5 n_groups] float64: norm, clip coefficient, ..., then those of every group
     changes_ptr,  # [n_chunks] float64: squared changes, with OBSERVE
     t_ptr,  # [n_tensors] int64: updates of every parameter
+    starts_i64,  # [n_tensors, 4]: MomentStart, seen as int64
+    starts_f64,  # the same memory, seen as float64
     watch_ptr,  # [4] float64: Watch of plan.h
     control_ptr,  # [CONTROL_WORDS] int32
     grad_scale_ptr,  # [1] float32
@@ -304,6 +307,7 @@ def update_kernel(
     n_groups,
     COMBINATIONS: tl.constexpr,  # bit 3 d + s is set when some parameter has dtype d and moments of dtype s
     WITH_NORM: tl.constexpr,
+    COUNT_SKIPPED: tl.constexpr,
     BLOCK: tl.constexpr,
     TABLE_BLOCK: tl.constexpr,
     BY_BITS: tl.constexpr,
@@ -338,7 +342,8 @@ def update_kernel(
                 step = tl.load(tl.load(entry + _STEP).to(tl.pointer_type(tl.float32)))
                 t = next_t(tl.load(t_ptr + tensor), step)
                 group = tl.load(entry + _GROUP)
-                scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, t, factor)
+                start = start_of(starts_i64, starts_f64, tensor, t)
+                scalars = folded(configs_i64, configs_f64, rows_i64, rows_f64, counters_ptr, group, start, factor)
                 e, ema = p, (0, 0.0, 0.0)
                 if EMA:
                     e = tl.load(entry + _EMA)
@@ -439,11 +444,13 @@ def update_kernel(
                 else:
                     zero_chunk(g, begin, (packed >> 32).to(tl.int32), tl.uint16, BLOCK)
     if is_last(control_ptr + _UPDATES_DONE):
+        consumed = tl.load(tokens_ptr) + tokens
         if skip:
             tl.store(counters_ptr + _SKIPPED, tl.load(counters_ptr + _SKIPPED) + 1)
+            if COUNT_SKIPPED:
+                tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
         else:
             tl.store(counters_ptr + _UPDATES, tl.load(counters_ptr + _UPDATES) + advance)
-            consumed = tl.load(tokens_ptr) + tokens
             tl.store(counters_ptr + _TOKENS, tl.load(counters_ptr + _TOKENS) + consumed)
             advance_counts(entries_ptr, gradients_ptr, t_ptr, n_tensors, TABLE_BLOCK)
             if OBSERVE:

@@ -129,7 +129,20 @@ def power(beta, t):
 
 
 @triton.jit
-def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, t, grad_factor):
+def start_of(starts_i64, starts_f64, tensor, t):
+    """``start_of`` of csrc/optim/adamw.h: updates since the moments began, what they missed then, and whether v begins now."""
+    word = 4 * tensor
+    since = tl.load(starts_i64 + word)
+    valid = t > since
+    steps = tl.where(valid, t - since, t)
+    missing_m = tl.where(valid, tl.load(starts_f64 + word + 1), 1.0)
+    missing_v = tl.where(valid, tl.load(starts_f64 + word + 2), 1.0)
+    v_is_gradient = valid & (steps == 1) & (tl.load(starts_i64 + word + 3) != 0)
+    return steps, missing_m, missing_v, v_is_gradient
+
+
+@triton.jit
+def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, start, grad_factor):
     """``hyper_now`` and ``fold``: what `element` needs of one tensor, rounded once to float32."""
     word = group * _CONFIG_WORDS
     lr = lr_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group)
@@ -137,8 +150,10 @@ def folded(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, t, gra
     beta1 = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _BETA1)
     beta2 = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _BETA2)
     eps = value_now(configs_i64, configs_f64, rows_i64, rows_f64, counters, group, _EPS)
-    first = 1.0 - power(beta1, t)
-    second_root = tl.sqrt(1.0 - power(beta2, t))  # float64: correctly rounded
+    steps, missing_m, missing_v, v_is_gradient = start
+    first = 1.0 - missing_m * power(beta1, steps)
+    second_root = tl.sqrt(1.0 - missing_v * power(beta2, steps))  # float64: correctly rounded
+    beta2 = tl.where(v_is_gradient, 0.0, beta2)
     decoupled = tl.load(configs_i64 + word + _DECOUPLED) != 0
     maximize = tl.load(configs_i64 + word + _MAXIMIZE) != 0
     return (

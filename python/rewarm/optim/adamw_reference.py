@@ -39,6 +39,10 @@ def update(
     decoupled_weight_decay: bool = True,
     maximize: bool = False,
     grad_factor: float = 1.0,
+    since: int = 0,
+    missing_m: float = 1.0,
+    missing_v: float = 1.0,
+    v_from_gradient: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """One AdamW update of one tensor, unrounded.
 
@@ -57,6 +61,10 @@ def update(
         decoupled_weight_decay: AdamW when True, Adam with L2 when False.
         maximize: Ascend instead of descend.
         grad_factor: Clip coefficient over loss scale.
+        since: t at which the moments were last reset or decayed.
+        missing_m: 1 minus the weight that m had then.
+        missing_v: 1 minus the weight that v had then.
+        v_from_gradient: The first update after `since` sets v to its squared gradient.
 
     Returns:
         New p, m, v and vmax as float64 tensors.
@@ -68,13 +76,15 @@ def update(
         p = p * (1.0 - lr * weight_decay)
     else:
         g = g + weight_decay * p
+    if v_from_gradient and t == since + 1:
+        v = g * g
     m = beta1 * m + (1.0 - beta1) * g
     v = beta2 * v + (1.0 - beta2) * g * g
     second = v
     if vmax is not None:
         vmax = second = torch.maximum(vmax.double(), v)
-    m_hat = m / (1.0 - beta1**t)
-    v_hat = second / (1.0 - beta2**t)
+    m_hat = m / (1.0 - missing_m * beta1 ** (t - since))
+    v_hat = second / (1.0 - missing_v * beta2 ** (t - since))
     return p - lr * m_hat / (v_hat.sqrt() + eps), m, v, vmax
 
 

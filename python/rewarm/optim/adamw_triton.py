@@ -100,10 +100,13 @@ class TritonStepper:
         self._update = (common | schedules) | {
             "configs_f64": self._configs.tensor.view(torch.float64),
             "t_ptr": plan.t,
+            "starts_i64": plan.starts,
+            "starts_f64": plan.starts.view(torch.float64),
             "n_tensors": n_tensors,
             "n_groups": plan.n_groups,
             "COMBINATIONS": _bits(3 * dtypes + state_dtypes),
             "WITH_NORM": self._norm is not None,
+            "COUNT_SKIPPED": opt.count_skipped_tokens,
             "BY_BITS": INTERPRETED,
             "changes_ptr": torch.zeros(n_chunks if opt.diagnostics.update_rms else 1, dtype=torch.float64, device=device),
             "EMA": bool(plan.entries[:, _EMA_COLUMN].any()),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rewarm.errors import InvalidArgument, UnsupportedTensor
+from rewarm.optim.sharded import local_of
 from rewarm.schedule import Schedule
 
 #: Moment dtypes that a parameter dtype may be stepped with.
@@ -150,7 +151,7 @@ def each_param(groups: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int, Ten
 
 
 def check_param(where: str, p: Tensor, *, backend: str | None, state_dtype: torch.dtype | None) -> None:
-    """Refuses, by name, parameters that no plan can hold."""
+    """Refuses, by name, parameters that no plan can hold; of a DTensor `p` is the local shard."""
     if p.is_sparse or p.layout is not torch.strided:
         raise UnsupportedTensor(f"AdamW: {where}: expected a dense (strided) tensor, got layout {p.layout}")
     if p.is_complex():
@@ -180,7 +181,8 @@ def check_param(where: str, p: Tensor, *, backend: str | None, state_dtype: torc
 def check_shared_storage(groups: Sequence[dict[str, Any]]) -> None:
     """Refuses two different parameters that overlap in memory."""
     spans = []
-    for g, i, p in each_param(groups):
+    for g, i, whole in each_param(groups):
+        p = local_of(whole)
         if p.numel():
             spans.append((p.device.type, p.device.index, p.data_ptr(), p.data_ptr() + p.numel() * p.element_size(), g, i))
     spans.sort(key=lambda s: (s[0], s[1] or 0, s[2]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,20 +30,34 @@ from rewarm.optim.plan import (
     STATE_KEYS,
     TOKENS,
     UPDATES,
+    MomentStart,
     Plan,
     Tables,
     new_average,
     new_state,
     origin_word,
 )
+from rewarm.optim.sharded import as_placed, is_sharded
 from rewarm.schedule import Schedule
 
 #: Keys that stand in every group of a saved state dict and nowhere else; plain ints. `exact_steps` only when a float32
 #: cannot hold some parameter's count.
-COUNTER_KEYS = ("updates", "tokens", "skipped_steps", "seed", *(f"{key}_origin" for key in SCHEDULED))
+COUNTER_KEYS = (
+    "scheduled",
+    "updates",
+    "tokens",
+    "skipped_steps",
+    "seed",
+    "world_size",
+    *(f"{key}_origin" for key in SCHEDULED),
+)
 COUNTER_KEYS += ("exact_steps", "results", "observed")
+#: Likewise, as JSON: where moments began that a re-warming reset, and in the first group what was done to the run.
+JSON_KEYS = ("moment_starts", "history")
 #: Scheduled values that may be missing in a saved group: a schedule of ours then stays.
 _OPTIONAL = ("max_grad_norm", "ema_decay")
+#: Values of a group that a graph may hold as they were.
+_BY_VALUE = ("lr", "weight_decay", "betas", "eps", "ema_decay", "maximize", "decoupled_weight_decay", "lr_scale", "amsgrad")
 _EXACT_IN_FLOAT32 = 2**24
 _outside_compiled_graphs = torch._disable_dynamo  # type: ignore[attr-defined]
 
@@ -51,10 +66,16 @@ class StateDtypeWarning(UserWarning):
     """torch casts moments to the parameter's dtype when it loads this state dict; rewarm does not."""
 
 
+def world_size() -> int:
+    """Processes of this run, 1 where torch.distributed is not in use."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
 @contextmanager
 def exported_counters(opt: Checkpointed) -> Iterator[None]:
     """Lets the counters stand in ``param_groups`` while torch packs them."""
-    counts = opt.exact_counts()
+    counts, starts = opt.exact_counts(), opt.exact_starts()
     counters = opt.tables.counters.tolist() if opt.has_tables else []
     results = opt.tables.group_scalars.tolist() if opt.has_tables else []
     observed = opt.tables.observed() if opt.has_tables else {}
@@ -65,21 +86,33 @@ def exported_counters(opt: Checkpointed) -> Iterator[None]:
                 "tokens": counters[TOKENS] if counters else 0,
                 "skipped_steps": counters[SKIPPED] if counters else 0,
                 "seed": opt.seed,
+                "world_size": world_size(),
             }
             for which, key in enumerate(SCHEDULED):
                 if key in ("lr", "weight_decay") or key in opt.schedules[g]:
                     exported[f"{key}_origin"] = counters[origin_word(g, which)] if counters else 0
+            live = group.get("schedules", {})
+            exported["scheduled"] = ",".join(live)
+            if live:
+                exported["schedules"] = {key: _as_leaf(schedule) for key, schedule in live.items()}
             if results and not math.isnan(results[g][LAST_LR]):
                 exported["results"] = dict(zip(GROUP_RESULTS, results[g], strict=True))
                 exported["observed"] = observed
             steps = [counts.get(id(p), 0) for p in group["params"]]
             if max(steps, default=0) > _EXACT_IN_FLOAT32:
                 exported["exact_steps"] = steps
+            exported["moment_starts"] = json.dumps(
+                [[i, *starts[id(p)]] for i, p in enumerate(group["params"]) if id(p) in starts]
+            )
+            if g == 0:
+                exported["history"] = json.dumps(opt.history)
             group.update(exported)
         yield
     finally:
-        for group in opt.param_groups:
-            for key in COUNTER_KEYS:
+        for group, schedules in zip(opt.param_groups, opt.schedules, strict=True):
+            if schedules:
+                group["schedules"] = {key: schedule.to_dict() for key, schedule in schedules.items()}
+            for key in (*COUNTER_KEYS, *JSON_KEYS):
                 group.pop(key, None)
 
 
@@ -100,8 +133,19 @@ def warn_about_dtypes(opt: Checkpointed) -> None:
             return
 
 
-def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
-    """Reads a state dict of rewarm or of torch.optim.AdamW into `opt`; nothing changes unless all of it fits.
+class Readable(NamedTuple):
+    """A state dict that fits an optimizer."""
+
+    groups: list[dict[str, Any]]
+    loaded: list[tuple[Tensor, dict[str, Any]]]
+    foreign: dict[Any, Any]
+    schedules: list[dict[str, Schedule] | None]
+    starts: list[dict[int, MomentStart]]
+    history: list[dict[str, Any]]
+
+
+def readable(opt: Checkpointed, state_dict: dict[str, Any]) -> Readable:
+    """Checks a state dict of rewarm or of torch.optim.AdamW against `opt` and changes nothing.
 
     Raises:
         StateDictMismatch: Another number of groups or parameters, a missing or misshapen moment, an unreadable schedule.
@@ -121,7 +165,6 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
                 f"AdamW: load_state_dict: group {g}: expected {len(group['params'])} parameters, got {len(saved['params'])}"
             )
 
-    # Check everything first.
     loaded: list[tuple[Tensor, dict[str, Any]]] = []
     foreign = dict(saved_state)
     for g, i, p in each_param(groups):
@@ -131,6 +174,18 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             loaded.append((p, _checked_entry(param_name(groups, g, i), p, entry, amsgrad)))
     schedules = [_checked_schedules(opt, g, saved) for g, saved in enumerate(saved_groups)]
     _check_knots(opt, schedules)
+    starts = [_checked_starts(g, saved) for g, saved in enumerate(saved_groups)]
+    history = _checked_history(saved_groups[0])
+    return Readable(saved_groups, loaded, foreign, schedules, starts, history)
+
+
+def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
+    """Reads a state dict into `opt`; nothing changes unless all of it fits."""
+    saved_groups, loaded, foreign, schedules, starts, history = readable(opt, state_dict)
+    groups = opt.param_groups
+    survives = opt.plan_survives({id(p): entry for p, entry in loaded}, saved_groups)
+    if not survives:
+        opt._refuse_under_capture("loading a state dict that needs another plan")
 
     # Then change, without another way to fail.
     known = _load_state(opt, loaded, foreign)
@@ -141,17 +196,23 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
         kept: dict[str, Any] = {"params": group["params"]}
         if "param_names" in group and "param_names" not in saved:
             kept["param_names"] = group["param_names"]
-        # A torch checkpoint brings no schedule: ours stays, with the rate that it drives.
+        # A checkpoint without schedules leaves those we were made with, and the values that they drive. One that we wrote
+        # takes back those that a verb gave to a plain value since.
         if "schedules" not in saved and opt.schedules[g]:
-            driven = {"betas" if key in ("beta1", "beta2") else key for key in opt.schedules[g]}
+            stays = {key: s for key, s in opt.schedules[g].items() if "updates" not in saved or not opt.given_by_verb(g, key)}
+            opt.schedules[g] = stays
+            group["schedules"] = {key: s.to_dict() for key, s in stays.items()}
+            driven = {"betas" if key in ("beta1", "beta2") else key for key in stays}
             kept |= {key: group[key] for key in ("schedules", *driven) if key in group}
+            if not stays:
+                del group["schedules"], kept["schedules"]
         if isinstance(group["lr"], Tensor):
             # The same tensor with the saved value: a captured graph or a scheduler may hold it.
             group["lr"].fill_(float(saved["lr"]))
             kept["lr"] = group["lr"]
         elif isinstance(saved.get("lr"), Tensor):
             kept["lr"] = float(saved["lr"])
-        fresh = {k: deepcopy(v) for k, v in saved.items() if k not in COUNTER_KEYS and k != "params"}
+        fresh = {k: deepcopy(v) for k, v in saved.items() if k not in (*COUNTER_KEYS, *JSON_KEYS) and k != "params"}
         group.update(fresh | kept)
         stored = schedules[g]
         if stored is not None:
@@ -159,7 +220,11 @@ def load(opt: Checkpointed, state_dict: dict[str, Any]) -> None:
             opt.schedules[g] = stored = ours | stored
             group["schedules"] = {key: schedule.to_dict() for key, schedule in stored.items()}
     _load_counters(opt, saved_groups, loaded)
-    opt.adopt_counts(known)
+    opt.starts = {
+        id(group["params"][i]): start for group, of_group in zip(groups, starts, strict=True) for i, start in of_group.items()
+    }
+    opt.log = history
+    opt.adopt_counts(known, keep_plan=survives)
 
 
 def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) -> dict[str, Any]:
@@ -171,6 +236,11 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
         moment = entry.get(key)
         if not isinstance(moment, Tensor):
             raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
+        if is_sharded(moment) and not is_sharded(p):
+            raise StateDictMismatch(
+                f"AdamW: load_state_dict: {where}: {key!r}: expected a plain tensor as the parameter is, got a DTensor: load "
+                "it with torch.distributed.checkpoint.state_dict.set_optimizer_state_dict"
+            )
         if moment.shape != p.shape:
             raise StateDictMismatch(
                 f"AdamW: load_state_dict: {where}: {key!r}: expected shape {tuple(p.shape)}, got {tuple(moment.shape)}: a "
@@ -185,19 +255,67 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
     return entry
 
 
+def _as_leaf(schedule: dict[str, Any]) -> dict[str, Any]:
+    """A schedule that torch.distributed.checkpoint stores whole.
+
+    It takes lists apart and loads only the pieces that the optimizer has beforehand: of a schedule with more segments than the
+    optimizer's own the first ones would come back. A tuple stays together.
+    """
+    return {**schedule, "segments": tuple(schedule["segments"])}
+
+
+def _from_leaf(schedule: Any) -> Any:
+    segments = schedule.get("segments")
+    return {**schedule, "segments": list(segments)} if isinstance(segments, tuple) else schedule
+
+
 def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict[str, Schedule] | None:
     stored = saved.get("schedules")
-    if stored is None:
-        return None
-    if "max_grad_norm" in stored and opt.max_grad_norm is None:
+    if "max_grad_norm" in (stored or ()) and opt.max_grad_norm is None:
         raise StateDictMismatch(
             "AdamW: load_state_dict: its gradients are clipped under a Schedule of max_grad_norm, and this optimizer reads no "
             "norm: pass max_grad_norm="
         )
     try:
-        return {key: Schedule.from_dict(stored[key]) for key in SCHEDULED if key in stored}
+        found = {key: Schedule.from_dict(_from_leaf(stored[key])) for key in SCHEDULED if key in stored} if stored else {}
     except (RewarmError, TypeError, KeyError, AttributeError) as error:
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
+    if stored and "updates" not in saved:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule "
+            "stood (flatten_optimizer_state_dict drops them)"
+        )
+    lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
+    if lost:
+        raise StateDictMismatch(
+            f"AdamW: load_state_dict: group {g}: it was saved with a Schedule of {', '.join(lost)} that is not in it any more. "
+            "torch.distributed.checkpoint loads only what the optimizer has beforehand: make it with a Schedule of each"
+        )
+    return None if stored is None else found
+
+
+def _checked_starts(g: int, saved: dict[str, Any]) -> dict[int, MomentStart]:
+    try:
+        rows = json.loads(saved.get("moment_starts", "[]"))
+        starts = {
+            int(i): MomentStart(int(since), float(missing_m), float(missing_v), bool(flag))
+            for i, since, missing_m, missing_v, flag in rows
+        }
+        if any(not 0 <= i < len(saved["params"]) for i in starts):
+            raise ValueError(f"expected indices below {len(saved['params'])}")
+    except (ValueError, TypeError) as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: 'moment_starts' cannot be read: {error}") from error
+    return starts
+
+
+def _checked_history(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        return [
+            {"verb": str(e["verb"]), "arguments": dict(e["arguments"]), "at": [int(e["updates"]), int(e["tokens"])]}
+            for e in json.loads(saved.get("history", "[]"))
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateDictMismatch(f"AdamW: load_state_dict: its history cannot be read: {error!r}") from error
 
 
 def _check_knots(opt: Checkpointed, stored: list[dict[str, Schedule] | None]) -> None:
@@ -226,11 +344,11 @@ def _load_state(opt: Checkpointed, loaded: list[tuple[Tensor, dict[str, Any]]], 
                 if average is not None:
                     state["ema"] = average
             for key in keys:
-                state[key].copy_(entry[key])
+                state[key].copy_(as_placed(p, entry[key]))
             if "ema" in entry:
                 if "ema" not in state:
                     state["ema"] = new_average(p)
-                state["ema"].copy_(entry["ema"])
+                state["ema"].copy_(as_placed(p, entry["ema"]))
             else:
                 state.pop("ema", None)  # it would belong to another run; the next step begins a new one
             state["step"].fill_(float(entry["step"]))
@@ -280,6 +398,10 @@ class Checkpointed(Observed):
     written: list[dict[str, object]]
     _plan: Plan | None
     _counts: dict[int, int]
+    #: Where moments began, by id of the parameter, as the plan found them; without a plan, as they are.
+    starts: dict[int, MomentStart]
+    #: Acts, with the counters of each as ints or as a tensor that was not read yet.
+    log: list[dict[str, Any]]
 
     def _set_up(self) -> None:
         """What is neither argument nor state: made anew in a copy."""
@@ -294,13 +416,85 @@ class Checkpointed(Observed):
         """Updates applied to each parameter, by id."""
         return self._plan.counts() if self._plan is not None else self._counts
 
-    def adopt_counts(self, known: dict[int, int]) -> None:
-        """Takes over counts from a checkpoint; the plan is built anew from the loaded state."""
+    def given_by_verb(self, group: int, key: str) -> bool:
+        """Whether some act of the history set this schedule."""
+        return any(
+            str(group) in names.split(",") and act["arguments"].get("key", "lr") == key
+            for act in self.log
+            for names in act["arguments"].get("schedules", {})
+        )
+
+    def exact_starts(self) -> dict[int, MomentStart]:
+        """Where moments began, by id of the parameter, for those that have another start than Adam's own."""
+        plan = self._plan
+        if plan is None:
+            return self.starts
+        planned = {id(p) for p in plan.stepped}
+        return {key: start for key, start in self.starts.items() if key not in planned} | plan.known_starts()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was done to this run, oldest first: dicts of verb, arguments, updates and tokens; saved in the state dict.
+
+        Acts done under CUDA since the last look are read from the device, which is a sync.
+        """
+        for act in self.log:
+            if isinstance(act["at"], Tensor):
+                act["at"] = act["at"].tolist()
+        return [
+            {"verb": act["verb"], "arguments": deepcopy(act["arguments"]), "updates": act["at"][0], "tokens": act["at"][1]}
+            for act in self.log
+        ]
+
+    def plan_survives(self, loaded: dict[int, dict[str, Any]], saved_groups: list[dict[str, Any]]) -> bool:
+        """Whether a state dict can be loaded under the present plan, so that a captured graph goes on with its addresses.
+
+        It must bring a state for exactly the planned parameters, and what the plan or a graph holds by value must be the same.
+        """
+        plan = self._plan
+        if plan is None or plan.n_groups != len(self.param_groups) or plan.n_state != len(self.state):
+            return False
+        if loaded.keys() != {id(p) for p in plan.stepped} or saved_groups[0].get("seed", self.seed) != self.seed:
+            return False
+        for p in plan.stepped:
+            moments = [key for key in STATE_KEYS if key in self.state[p]]
+            if [key for key in STATE_KEYS if key in loaded[id(p)]] != moments:
+                return False
+            if ("ema" in self.state[p]) != ("ema" in loaded[id(p)]):
+                return False
+            if any(self.state[p][key].dtype != (self.state_dtype or p.dtype) for key in moments):
+                return False
+        for g, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
+            for key in _BY_VALUE:
+                driven = {"betas": "beta1"}.get(key, key) in self.schedules[g]
+                plain = not isinstance(group.get(key), Tensor)
+                if key in saved and not driven and plain and saved[key] != group.get(key):
+                    return False
+            if saved.get("schedules", self.schedules[g]).keys() != self.schedules[g].keys():
+                return False
+            if "schedules" not in saved and any(self.given_by_verb(g, key) for key in self.schedules[g]):
+                return False
+        return True
+
+    def adopt_counts(self, known: dict[int, int], *, keep_plan: bool = False) -> None:
+        """Takes over counts from a checkpoint, into the tables of the plan where it was found to survive, else for the next."""
+        plan = self._plan if keep_plan else None
         self._plan = None
         self._counts = known
         self.written = [{key: value_of(self.param_groups[g], key) for key in keys} for g, keys in enumerate(self.schedules)]
         self.tables.forget_schedules()
         self._write_schedules()
+        if plan is None:
+            return
+        plan.order_after_last_step()
+        plan.write_counts(known, self.starts)
+        plan.needs_tokens = any(s.units == "tokens" for group in self.schedules for s in group.values())
+        for g, schedules in enumerate(self.schedules):
+            for which, key in enumerate(SCHEDULED):
+                value = value_of(self.param_groups[g], key)
+                plan.set_schedule(g, which, schedules.get(key), value, self.written[g].get(key))
+        plan.groups_changed()
+        self._plan = plan
 
     @_outside_compiled_graphs
     def state_dict(self) -> dict[str, Any]:
@@ -319,7 +513,6 @@ class Checkpointed(Observed):
         Raises:
             StateDictMismatch: A state dict of another model, or with an unreadable schedule; nothing was changed.
         """
-        self._refuse_under_capture("load_state_dict")
         state_dict = state_dict.copy()
         for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
             replaced = pre_hook(self, state_dict)
@@ -330,30 +523,28 @@ class Checkpointed(Observed):
             post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        options: tuple[str, ...] = (
-            "_max_grad_norm",
-            "skip_nonfinite",
-            "state_dtype",
-            "stochastic_rounding",
-            "seed",
-            "device",
-            "backend",
-        )
-        options += ("zero_grad_in_step", "diagnostics")
+        options = ["_max_grad_norm", "skip_nonfinite", "state_dtype", "stochastic_rounding", "seed", "device", "backend"]
+        options += ["zero_grad_in_step", "diagnostics", "count_skipped_tokens"]
         copied = {name: getattr(self, name) for name in (*options, "_named_backend", "_defaults", "schedules")}
         counters = self._tables.counters.tolist() if self._tables is not None else None
         scalars = self._tables.scalars.tolist() if self._tables is not None else None
         counts = self.exact_counts()
         steps = [counts.get(id(p), 0) for _, _, p in each_param(self.param_groups)]
-        return super().__getstate__() | copied | {"_counters": counters, "_scalars": scalars, "_steps": steps}
+        known = self.exact_starts()
+        starts = [known.get(id(p)) for _, _, p in each_param(self.param_groups)]
+        tables = {"_counters": counters, "_scalars": scalars, "_steps": steps, "_starts": starts, "_log": self.history}
+        return super().__getstate__() | copied | tables
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         counters, scalars, steps = state.pop("_counters"), state.pop("_scalars"), state.pop("_steps")
+        starts, log = state.pop("_starts"), state.pop("_log")
         self.schedules = state["schedules"]
         self._set_up()
         super().__setstate__(state)
         params = [p for _, _, p in each_param(self.param_groups)]
+        self.starts = {id(p): start for p, start in zip(params, starts, strict=True) if start is not None}
+        self.log = [{"verb": a["verb"], "arguments": a["arguments"], "at": [a["updates"], a["tokens"]]} for a in log]
         self.adopt_counts({id(p): n for p, n in zip(params, steps, strict=True)})
         if counters is not None:
             values = torch.tensor(counters, dtype=torch.int64)

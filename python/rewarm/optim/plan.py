@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from rewarm._native import core
 from rewarm.errors import PlanChanged, UnsupportedTensor
 from rewarm.optim.arguments import SCHEDULED, check_param, check_shared_storage, each_param, param_name, value_of
 from rewarm.optim.knots import KnotPlaces
+from rewarm.optim.sharded import Shards, check_options, check_placements, is_sharded, local_of
 from rewarm.schedule import MAX_KNOTS
 
 if TYPE_CHECKING:
@@ -55,6 +56,15 @@ class Flag(IntFlag):
     NEW_GRADIENT = 16
     GRADIENT_LAYOUT = 32
     GRADIENT_MISMATCH = 64
+
+
+class MomentStart(NamedTuple):
+    """Where the moments of one parameter began: csrc/optim/adamw.h. The default is Adam from its start."""
+
+    since: int = 0
+    missing_m: float = 1.0
+    missing_v: float = 1.0
+    v_from_gradient: bool = False
 
 
 class Tables:
@@ -103,25 +113,15 @@ class Tables:
         new._schedules, new._places = self._schedules, self._places
         return new
 
+    def count_skip(self, tokens: int) -> None:
+        """Counts an update that GradScaler forbade, on a CPU."""
+        self.counters[SKIPPED] += 1
+        self.counters[TOKENS] += tokens
+
     @property
     def group_scalars(self) -> Tensor:
         """The part of `scalars` that belongs to groups: [groups, GROUP_SCALARS]."""
         return self.scalars[core.FIRST_GROUP_SCALAR :].view(self.n_groups, core.GROUP_SCALARS)
-
-    @staticmethod
-    def _average(where: str, p: Tensor, state: dict[str, Any]) -> Tensor:
-        average: Tensor | None = state.get("ema")
-        if average is None:
-            average = state["ema"] = new_average(p)
-        elif average.shape != p.shape or average.device != p.device or average.dtype is not torch.float32:
-            raise PlanChanged(
-                f"AdamW: {where}: state 'ema': expected torch.float32 of shape {tuple(p.shape)} on {p.device}, got "
-                f"{average.dtype} of shape {tuple(average.shape)} on {average.device}"
-            )
-        if average.stride() != p.stride():
-            average = torch.empty_strided(p.shape, p.stride(), dtype=torch.float32, device=p.device).copy_(average)
-            state["ema"] = average
-        return average
 
     def observed(self) -> dict[str, int | float]:
         """What is saved of counters and scalars, by name; numbers that are not finite are left out."""
@@ -156,6 +156,12 @@ class Tables:
             knots = torch.from_numpy(schedule.pack_knots().view(np.int64).reshape(-1, 2).copy())
             span = slice(first_knot, first_knot + len(knots))
             _copy(knots, self.host_knots[span], self.knots[span])
+
+    def put_origin(self, group: int, which: int, origin: int) -> None:
+        """Lets the schedule start at a count that is known."""
+        word = origin_word(group, which)
+        self.counters[word] = origin
+        self.host_counters[word] = origin
 
     def set_origin(self, group: int, which: int, in_tokens: bool) -> None:
         """Lets the schedule start at the present counter, read where it lives: no sync, and right after skipped steps too."""
@@ -215,9 +221,11 @@ def new_state(p: Tensor, state_dtype: torch.dtype, amsgrad: bool, step_device: t
     state = {"step": torch.zeros((), dtype=torch.float32, device=step_device)}
     for key in STATE_KEYS[: 3 if amsgrad else 2]:
         moment = torch.empty_like(p, dtype=state_dtype, memory_format=torch.preserve_format, requires_grad=False)
-        if moment.device.type == "cpu":
-            core.advise_huge_pages(moment.data_ptr(), moment.nbytes)
-        state[key] = moment.zero_()
+        local = local_of(moment)
+        if local.device.type == "cpu":
+            core.advise_huge_pages(local.data_ptr(), local.nbytes)
+        local.zero_()
+        state[key] = moment
     return state
 
 
@@ -227,21 +235,28 @@ class Plan:
     Args:
         opt: The optimizer; state is created for parameters that have a gradient and none yet.
         known_t: Updates applied to parameters, by id, where the exact count is known from an earlier plan or checkpoint.
+        starts: Where moments began, by id of the parameter; the others have Adam's own start.
 
     Raises:
         UnsupportedTensor: A parameter that cannot be planned, by name.
         PlanChanged: State that no longer fits its parameter, by name.
     """
 
-    def __init__(self, opt: AdamW, known_t: dict[int, int]) -> None:
+    def __init__(self, opt: AdamW, known_t: dict[int, int], starts: dict[int, MomentStart]) -> None:
         groups = opt.param_groups
         params: list[Tensor] = []
+        locals_: list[Tensor] = []
+        names: list[str] = []
         states: list[dict[str, Any] | None] = []
         entries: list[tuple[int, ...]] = []
         t: list[int] = []
         for g, i, p in each_param(groups):
             where = param_name(groups, g, i)
-            check_param(where, p, backend=opt.backend, state_dtype=opt.state_dtype)
+            if is_sharded(p):
+                check_placements(where, p)
+                check_options(where, opt)
+            local = local_of(p)
+            check_param(where, local, backend=opt.backend, state_dtype=opt.state_dtype)
             if p.device != opt.device:
                 raise UnsupportedTensor(
                     f"AdamW: {where}: expected a tensor on {opt.device} as all others, got one on {p.device}; use one "
@@ -253,10 +268,12 @@ class Plan:
                 state = opt.state[p] = new_state(p, opt.state_dtype or p.dtype, amsgrad, opt.step_device)
             ordinal = len(params)
             params.append(p)
+            locals_.append(local)
+            names.append(where)
             states.append(state or None)
             if not state:
                 continue
-            moments = self._checked_moments(where, p, state, amsgrad)
+            moments = self._checked_moments(where, p, local, state, amsgrad)
             step = state["step"]
             if step.device != opt.step_device or step.dtype is not torch.float32:
                 # Put in from outside; the backend writes through its address.
@@ -270,30 +287,37 @@ class Plan:
             entries.append(
                 (
                     ordinal,
-                    p.data_ptr(),
+                    local.data_ptr(),
                     moments[0].data_ptr(),
                     moments[1].data_ptr(),
                     vmax,
                     step.data_ptr(),
-                    p.numel(),
+                    local.numel(),
                     g,
                     *codes,
-                    average.data_ptr() if average is not None else 0,
+                    local_of(average).data_ptr() if average is not None else 0,
                 )
             )
         check_shared_storage(groups)
         tables = opt.tables
         self.params = params
+        self.locals = locals_
         self.planned: list[int] = [e[0] for e in entries]
         self.stepped: list[Tensor] = [params[k] for k in self.planned]
+        #: Where some parameters are DTensors; None where none is.
+        self.shards = Shards(params, locals_, self.planned, names) if any(map(is_sharded, params)) else None
         self.entries = np.array(entries, dtype=np.int64).reshape(-1, core.ENTRY_COLUMNS)
-        self.t = torch.tensor(t, dtype=torch.int64, device=opt.device)
+        n = len(entries)
+        #: int64: t of every planned parameter, then the words of its MomentStart; csrc/optim/plan.h.
+        self.counts_table = torch.from_numpy(self._counts_words(t, starts)).to(opt.device)
+        self.t = self.counts_table[:n]
+        self.starts = self.counts_table[n:].view(n, core.START_WORDS)
         self.state = opt.state
         self.n_state = len(opt.state)
         self.n_groups = len(groups)
         self.native = core.AdamWPlan(
             tensor_type=Tensor,
-            params=params,
+            params=locals_,
             states=states,
             groups=groups,
             entries=self.entries,
@@ -308,7 +332,7 @@ class Plan:
         self.step = _stepper(opt, self)
 
     @staticmethod
-    def _checked_moments(where: str, p: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
+    def _checked_moments(where: str, p: Any, local: Tensor, state: dict[str, Any], amsgrad: bool) -> list[Tensor]:
         moments: list[Tensor] = []
         for key in STATE_KEYS[: 3 if amsgrad else 2]:
             moment = state.get(key)
@@ -320,12 +344,17 @@ class Plan:
                     f"{tuple(moment.shape)} on {moment.device}; after changing a parameter's shape, drop its "
                     "state: del opt.state[param]"
                 )
+            if is_sharded(p) != is_sharded(moment) or (is_sharded(p) and moment.placements != p.placements):
+                found, wanted = (f"a DTensor placed {x.placements}" if is_sharded(x) else "a plain tensor" for x in (moment, p))
+                raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {wanted} as its parameter, got {found}")
+            whole, moment = moment, local_of(moment)
             if moments and moment.dtype != moments[0].dtype:
                 raise PlanChanged(f"AdamW: {where}: state {key!r}: expected {moments[0].dtype} as exp_avg, got {moment.dtype}")
-            if moment.stride() != p.stride():
+            if moment.stride() != local.stride() and moment.numel():
                 # The moments follow the parameter's memory order; a tensor that was put in from outside may not.
-                moment = torch.empty_strided(p.shape, p.stride(), dtype=moment.dtype, device=p.device).copy_(moment)
-                state[key] = moment
+                ordered = torch.empty_like(p, dtype=moment.dtype, memory_format=torch.preserve_format, requires_grad=False)
+                state[key] = ordered.copy_(whole)
+                moment = local_of(ordered)
             moments.append(moment)
         return moments
 
@@ -339,9 +368,10 @@ class Plan:
                 f"AdamW: {where}: state 'ema': expected torch.float32 of shape {tuple(p.shape)} on {p.device}, got "
                 f"{average.dtype} of shape {tuple(average.shape)} on {average.device}"
             )
-        if average.stride() != p.stride():
-            average = torch.empty_strided(p.shape, p.stride(), dtype=torch.float32, device=p.device).copy_(average)
-            state["ema"] = average
+        local, like = local_of(average), local_of(p)
+        if local.stride() != like.stride() and local.numel():
+            ordered = torch.empty_like(p, dtype=torch.float32, memory_format=torch.preserve_format, requires_grad=False)
+            average = state["ema"] = ordered.copy_(average)
         return average
 
     def set_schedule(self, group: int, which: int, schedule: Schedule | None, value: object, written: object | None) -> None:
@@ -393,6 +423,40 @@ class Plan:
                 g.detach_()
             else:
                 g.requires_grad_(False)
+
+    def _counts_words(self, t: list[int], starts: dict[int, MomentStart]) -> np.ndarray:
+        n = len(self.stepped)
+        table = np.empty(n * (1 + core.START_WORDS), dtype=np.int64)
+        table[:n] = t
+        words = table[n:].reshape(n, core.START_WORDS)
+        words[:, [0, 3]] = 0
+        words.view(np.float64)[:, 1:3] = 1.0
+        for row, p in enumerate(self.stepped):
+            if (start := starts.get(id(p))) is not None:
+                words[row, [0, 3]] = start.since, start.v_from_gradient
+                words.view(np.float64)[row, 1:3] = start.missing_m, start.missing_v
+        return table
+
+    def write_counts(self, t: dict[int, int], starts: dict[int, MomentStart]) -> None:
+        """Puts t and starts from a checkpoint in place of those that stood here."""
+        words = self._counts_words([t[id(p)] for p in self.stepped], starts)
+        self.counts_table.copy_(torch.from_numpy(words))
+
+    def start_of(self, entry: int, t: int) -> MomentStart:
+        """``start_of`` of csrc/optim/adamw.h."""
+        since, _, _, flag = self.starts[entry].tolist()
+        _, missing_m, missing_v, _ = self.starts[entry].view(torch.float64).tolist()
+        return MomentStart(since, missing_m, missing_v, bool(flag)) if t > since else MomentStart()
+
+    def known_starts(self) -> dict[int, MomentStart]:
+        """Where the moments of planned parameters began, by id, for those that have another start than Adam's own."""
+        words = self.starts.cpu().numpy()
+        numbers = words.view(np.float64)
+        other = (words[:, 0] != 0) | (words[:, 3] != 0) | (numbers[:, 1] != 1.0) | (numbers[:, 2] != 1.0)
+        return {
+            id(self.stepped[k]): MomentStart(int(words[k, 0]), float(numbers[k, 1]), float(numbers[k, 2]), bool(words[k, 3]))
+            for k in np.flatnonzero(other)
+        }
 
     def counts(self) -> dict[int, int]:
         """Updates applied to every planned parameter, by id of the parameter."""

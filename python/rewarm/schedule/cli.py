@@ -134,8 +134,25 @@ def _build(source: str, options: dict[str, Any]) -> Schedule:
         raise click.UsageError(str(error)) from error
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """An HF Trainer folder, or a file of torch.save: a ZIP archive, or a pickle in old ones."""
+    if path.is_dir():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def _read(source: str) -> Schedule:
     """A schedule from a JSON file of `Schedule.to_dict`, or from standard input for "-"."""
+    place, _, group = source.rpartition("@")
+    name, index = (place, int(group)) if place and group.isdigit() else (source, 0)
+    if _is_checkpoint(Path(name)):
+        # Reading one takes torch: only then.
+        from rewarm.resume.inspect import schedule_in
+
+        return schedule_in(name, index)
     path = Path(source)
     if source != "-" and not path.is_file():
         raise click.UsageError(f"{source!r} is neither a file nor one of {', '.join(BUILDERS)}")

@@ -178,8 +178,8 @@ def _checked_entry(where: str, p: Tensor, entry: dict[str, Any], amsgrad: bool) 
             raise StateDictMismatch(f"AdamW: load_state_dict: {where}: expected a tensor {key!r}, got {type(moment).__name__}")
         if is_sharded(moment) and not is_sharded(p):
             raise StateDictMismatch(
-                f"AdamW: load_state_dict: {where}: {key!r}: expected a plain tensor as the parameter is, got a DTensor: load it "
-                "with torch.distributed.checkpoint.state_dict.set_optimizer_state_dict"
+                f"AdamW: load_state_dict: {where}: {key!r}: expected a plain tensor as the parameter is, got a DTensor: load "
+                "it with torch.distributed.checkpoint.state_dict.set_optimizer_state_dict"
             )
         if moment.shape != p.shape:
             raise StateDictMismatch(
@@ -222,7 +222,7 @@ def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
     if stored and "updates" not in saved:
         raise StateDictMismatch(
-            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule stood "
+            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters: nobody knows where it stood "
             "(flatten_optimizer_state_dict drops them)"
         )
     lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))

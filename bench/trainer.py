@@ -84,7 +84,8 @@ class Arm:
         clock = Clock()
         settings = transformers.TrainingArguments(
             folder, max_steps=self.steps, per_device_train_batch_size=self.batch, max_grad_norm=self.max_grad_norm,
-            report_to=[], use_cpu=True, disable_tqdm=True, save_strategy="no", logging_strategy="no", dataloader_pin_memory=False,
+            report_to=[], use_cpu=True, disable_tqdm=True, save_strategy="no", logging_strategy="no",
+            dataloader_pin_memory=False,
         )  # fmt: skip
         trainer = transformers.Trainer(
             self.model, settings, train_dataset=Rows(64 * self.batch, self.length),

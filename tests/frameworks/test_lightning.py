@@ -39,7 +39,9 @@ class Model(lightning.LightningModule):
         return {"optimizer": opt, "lr_scheduler": {"scheduler": opt.as_lr_scheduler(), "interval": "step"}}
 
     def training_step(self, batch, index):
-        x, y = batch
+        # A run that is resumed within an epoch sees the loader from its beginning: the data follow the step instead.
+        generator = torch.Generator().manual_seed(self.global_step)
+        x, y = torch.randn(4, 5, generator=generator), torch.randn(4, 1, generator=generator)
         loss = (self.net(x) - y).square().mean()
         if not self.automatic_optimization:
             opt = self.optimizers()
@@ -55,9 +57,7 @@ class Model(lightning.LightningModule):
 
 
 def batches():
-    generator = torch.Generator().manual_seed(2)
-    rows = torch.utils.data.TensorDataset(torch.randn(48, 5, generator=generator), torch.randn(48, 1, generator=generator))
-    return torch.utils.data.DataLoader(rows, batch_size=4)
+    return torch.utils.data.DataLoader(range(12))
 
 
 def fit(path, model, steps, checkpoint=None):

@@ -105,7 +105,9 @@ def test_the_norm_is_that_of_all_shards_and_the_same_on_all_ranks(two, one, out,
     assert rates(first["told"]) == rates(told)
     # All terms are positive and 72 in number: each order of adding them is within that many roundings.
     bound = 72 * ROUNDOFF[torch.float64]
-    for ours, theirs in zip(norms(first["told"])[:1], norms(told)[:1], strict=True):
+    # With the reference backend later gradients are those of slightly different parameters.
+    span = STEPS if backend == "cpu" else 1
+    for ours, theirs in zip(norms(first["told"])[:span], norms(told)[:span], strict=True):
         assert abs(ours - theirs) <= bound * theirs
     if backend == "cpu":
         assert min(norms(told)) > CLIP, "every update is clipped"

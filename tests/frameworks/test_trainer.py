@@ -38,6 +38,7 @@ def tiny():
 
 
 def trainer(path, *, schedule=SCHEDULE, callback=None, steps=12, model=None, opt=None, on_conflict="error", **arguments):
+    torch.set_num_threads(1)  # also in the fixture of the module, which runs before those of a function
     model = model or tiny()
     opt = opt or AdamW(model.parameters(), lr=schedule, max_grad_norm=0.5)
     settings = transformers.TrainingArguments(

@@ -282,8 +282,8 @@ def _checked_schedules(opt: Checkpointed, g: int, saved: dict[str, Any]) -> dict
         raise StateDictMismatch(f"AdamW: load_state_dict: group {g}: its schedule cannot be read: {error}") from error
     if stored and "updates" not in saved:
         raise StateDictMismatch(
-            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters, so that nobody knows where the schedule "
-            "stood (flatten_optimizer_state_dict drops them)"
+            f"AdamW: load_state_dict: group {g}: it has a Schedule and no counters: nobody knows where it stood "
+            "(flatten_optimizer_state_dict drops them)"
         )
     lost = sorted(set(filter(None, str(saved.get("scheduled", "")).split(","))) - set(found))
     if lost:

@@ -1,4 +1,4 @@
-"""For the Trainer of transformers, which this imports: tokens for schedules that count them, and a re-warm that happens once."""
+"""For the Trainer of transformers (imported here): tokens for schedules that count them, and a re-warm that happens once."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from rewarm import cli
 from rewarm.bench import table, trace, trace_cases, trace_files
-from rewarm.errors import RewarmError
+from rewarm.errors import InvalidArgument, RewarmError
 from rewarm.trace import check
 
 SMALL = trace.Table("trace_group", "group", "rewarm", ("floor: read()",), ("pyarrow", "duckdb"), "request.csv")
@@ -46,6 +46,16 @@ def test_a_small_run(report, capsys):
     markdown = capsys.readouterr().out
     assert "| trace_group | " in markdown
     assert "× pyarrow" in markdown
+
+
+def test_cases_by_name():
+    chosen = [t.name for t in trace._chosen(trace.Options(cases=("hourly", "group")))]
+    assert chosen == ["trace_group", "trace_hourly"]
+    result = CliRunner().invoke(cli.rewarm, ["bench", "--cases", "hours"])
+    assert isinstance(result.exception, InvalidArgument)
+    assert "--cases: expected some of request, batches, group, hourly, exponents, gz, got 'hours'" in str(result.exception)
+    result = CliRunner().invoke(cli.rewarm, ["bench", "--only", "adamw", "--cases", "hourly"])
+    assert "--cases: they are of trace, which --only adamw leaves out" in str(result.exception)
 
 
 def test_torch_is_not_needed():

@@ -14,6 +14,8 @@ from rewarm.trace.source import Source
 
 #: Text a batch: its columns stay in the second-level cache between the reader and the groups.
 BLOCK_BYTES = 256 << 10
+#: Text that a thread takes at once: each piece begins and ends within a row, which costs a look at its neighbours.
+UNIT_BYTES = 1 << 20
 
 #: The same of minute tables, nine tenths of which are commas.
 MINUTE_BLOCK_BYTES = 1 << 20
@@ -52,7 +54,15 @@ def scan(
         raise InvalidArgument(f"aggregate: table: expected cold_start, request or minute, got {spec.table!r}")
     # A count of rows needs a column too: the region costs nothing to read.
     columns = list(dict.fromkeys((*spec.by, *spec.values))) or ["region"]
-    options = read_options(sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings)
+    options = read_options(
+        sources,
+        table=spec.table,
+        columns=columns,
+        threads=workers,
+        block_bytes=BLOCK_BYTES,
+        unit_bytes=UNIT_BYTES,
+        **settings,
+    )
     aggregate, rejects = core.trace_scan(
         sources=sources,
         options=options,

@@ -272,9 +272,9 @@ void bind_trace(py::module_& m) {
 
   py::class_<ReadOptions>(m, "TraceOptions")
       .def(py::init(&read_options), py::kw_only(), py::arg("table"), py::arg("columns"), py::arg("text_ids"),
-           py::arg("ignore_unknown"), py::arg("on_error"), py::arg("threads"), py::arg("block_bytes"), py::arg("unit_bytes"), py::arg("id_bytes"),
-           py::arg("time_begin"), py::arg("time_end"), py::arg("clusters"), py::arg("functions"), py::arg("runtime"),
-           py::arg("regions"));
+           py::arg("ignore_unknown"), py::arg("on_error"), py::arg("threads"), py::arg("block_bytes"), py::arg("unit_bytes"),
+           py::arg("id_bytes"), py::arg("time_begin"), py::arg("time_end"), py::arg("clusters"), py::arg("functions"),
+           py::arg("runtime"), py::arg("regions"));
 
   py::class_<TraceReader, std::shared_ptr<TraceReader>>(m, "TraceReader")
       .def(py::init<const py::sequence&, const ReadOptions&, bool, const std::string&>(), py::arg("sources"),

@@ -10,7 +10,8 @@ FunctionCache::FunctionCache(const Plan& plan, const ReadOptions& options, Share
   regions_.resize(options.regions.size() + 1);
   if (options.runtime == nullptr) return;
   regions_[0].joined = options.runtime->functions_of(std::nullopt);
-  for (size_t r = 0; r < options.regions.size(); ++r) regions_[r + 1].joined = options.runtime->functions_of(options.regions[r]);
+  for (size_t r = 0; r < options.regions.size(); ++r)
+    regions_[r + 1].joined = options.runtime->functions_of(options.regions[r]);
 }
 
 const FunctionFacts& FunctionCache::insert(size_t at, int32_t function, int32_t user, int32_t pool, PoolCache& pools) {

@@ -61,9 +61,9 @@ class FunctionTable {
   // A function that is added twice has what was said last.
   void add(const OptionalText& region, std::string_view function, const OptionalText& runtime,
            const OptionalText& trigger_group);
-  // Adds the rows of a file's text behind its header if none is odd: as many fields as the header, none of them quoted, no blank
-  // lines, a funcID of small numbers, words that `word_of` accepts, one runtime a function in all files. False: one is, some may
-  // be in, and the table is of no use.
+  // Adds the rows of a file's text behind its header if none is odd: as many fields as the header, none of them quoted, no
+  // blank lines, a funcID of small numbers, words that `word_of` accepts, one runtime a function in all files. False: one is,
+  // some may be in, and the table is of no use.
   bool add_plain(const OptionalText& region, std::string_view text, const std::vector<std::string>& header,
                  const WordOf& word_of);
 

@@ -3,9 +3,9 @@
 import pickle
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from test_runtime_trigger import HEADER, plain_files
+from test_runtime_trigger import HEADER, both_ways, plain_files
 
 from rewarm import trace
 from rewarm._native import core
@@ -13,27 +13,19 @@ from rewarm.errors import TraceError
 from rewarm.trace.header import parse_header
 from rewarm.trace.runtime_trigger import functions
 from rewarm.trace.runtime_trigger_join import _word_of, join_of
-
-ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+from rewarm.trace.runtime_trigger_table import Functions
 
 
 def said(table):
     return {(region, function): (runtime, group) for region, function, runtime, group in table.rows()}
 
 
-def outcome(read, path):
-    try:
-        found = read(path)
-    except TraceError as error:
-        return str(error)
-    return found if isinstance(found, dict) else said(found)
-
-
 def taken_at_once(text):
-    """Whether the engine reads the text itself."""
+    """What the engine reads out of the text itself; None where it leaves that to the slow way."""
     data = text.encode()
     header = parse_header(data.splitlines(keepends=True)[0], "t.csv")
-    return core.TraceFunctions([]).add_plain("R2", data, header.nbytes, list(header.columns), _word_of)
+    table = core.TraceFunctions([])
+    return said(table) if table.add_plain("R2", data, header.nbytes, list(header.columns), _word_of) else None
 
 
 def write(path, text):
@@ -41,26 +33,40 @@ def write(path, text):
     path.write_text(text, encoding="utf-8", newline="")
 
 
-@ONE_FOLDER
-@given(st.lists(plain_files(), min_size=1, max_size=3))
-def test_it_says_what_functions_says(tmp_path, files):
-    for i in range(3):
-        (tmp_path / f"R{i}" / "t.csv").unlink(missing_ok=True)
-    for i, (text, _) in enumerate(files):
-        assert taken_at_once(text)
-        write(tmp_path / f"R{i}" / "t.csv", text if "runtime" in text.splitlines()[0] else HEADER)
-    assert outcome(join_of, tmp_path) == functions(tmp_path)
+@given(plain_files())
+def test_it_says_what_functions_says(file):
+    text, _ = file
+    _, plain, _ = both_ways(text)
+    assert taken_at_once(text) == Functions(rows=plain[0]).lookup()
 
 
-@ONE_FOLDER
 @given(st.data())
-def test_of_an_odd_file_it_says_or_raises_the_same(tmp_path, data):
+def test_of_an_odd_file_it_says_the_same_or_nothing(data):
     text, _ = data.draw(plain_files(one_runtime=data.draw(st.booleans())))
     at = data.draw(st.integers(text.index("\n") + 1, len(text)))
     odd = data.draw(st.sampled_from([*',"\r\n\t\x0b\0\u2028 -.0A', "", '""', "\n\n", "---", "NaN"]))
-    path = tmp_path / "runtime" / "t.csv"
-    write(path, text[:at] + odd + text[at + data.draw(st.integers(0, 2)) :])
-    assert outcome(join_of, path) == outcome(functions, path)
+    text = text[:at] + odd + text[at + data.draw(st.integers(0, 2)) :]
+    found = taken_at_once(text)
+    if found is not None:
+        _, _, by_row = both_ways(text)
+        assert not isinstance(by_row, str)
+        assert found == Functions(rows=by_row[0]).lookup()
+
+
+@pytest.mark.parametrize(
+    "row", ['"2---2---p-1-2",100,"Java",OBS-A', "2---2---p-1-2,100,Java,no trigger", "2---2---p-1-2,100,C#"]
+)
+def test_odd_files_from_the_disk(tmp_path, row):
+    """The first file is plain: nothing of it may stand twice or be lost."""
+    for region, rows in (("R1", "1---2---p-1-2,100,Java,APIG-S\n"), ("R2", f"1---2---p-1-2,100,C#,OBS-A\n{row}\n")):
+        write(tmp_path / region / "t.csv", HEADER + rows)
+    outcomes = []
+    for read in (functions, lambda path: said(join_of(path))):
+        try:
+            outcomes.append(read(tmp_path))
+        except TraceError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_of_an_odd_file_it_says_or_raises_the_same(tmp_path, data):
     ],
 )
 def test_plain_files_are_read_by_the_engine(rows):
-    assert taken_at_once(HEADER + rows)
+    assert taken_at_once(HEADER + rows) is not None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_plain_files_are_read_by_the_engine(rows):
     ],
 )
 def test_odd_files_are_not(rows):
-    assert not taken_at_once(HEADER + rows)
+    assert taken_at_once(HEADER + rows) is None
 
 
 def test_two_files_of_one_region_that_differ(tmp_path):

@@ -15,7 +15,7 @@ from rewarm.trace.runtime_trigger_reading import content
 from rewarm.trace.source import RUNTIME_REGION, Source, discover
 
 
-def join_of(path: Any) -> Any:
+def join_of(path: Any) -> core.TraceFunctions:
     """The engine's join table of the runtime tables under a path.
 
     Raises:
@@ -24,7 +24,7 @@ def join_of(path: Any) -> Any:
     return join_sources(discover(path, table="runtime").sources)
 
 
-def join_sources(sources: Sequence[Source]) -> Any:
+def join_sources(sources: Sequence[Source]) -> core.TraceFunctions:
     """The engine's join table of these runtime tables.
 
     Raises:

@@ -14,6 +14,12 @@ from rewarm.trace.source import Source
 
 #: Text a batch: its columns stay in the second-level cache between the reader and the groups.
 BLOCK_BYTES = 256 << 10
+#: Text that a thread takes at once: each piece begins and ends within a row, which costs a look at its neighbours.
+UNIT_BYTES = 1 << 20
+#: Of many small files the whole of each: an hour of one region is in one file, and so in the groups of one thread alone.
+FILE_BYTES = 8 << 20
+#: So many files a thread are many: no thread waits long for another's last one.
+MANY_FILES = 16
 
 #: The same of minute tables, nine tenths of which are commas.
 MINUTE_BLOCK_BYTES = 1 << 20
@@ -52,7 +58,15 @@ def scan(
         raise InvalidArgument(f"aggregate: table: expected cold_start, request or minute, got {spec.table!r}")
     # A count of rows needs a column too: the region costs nothing to read.
     columns = list(dict.fromkeys((*spec.by, *spec.values))) or ["region"]
-    options = read_options(sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings)
+    options = read_options(
+        sources,
+        table=spec.table,
+        columns=columns,
+        threads=workers,
+        block_bytes=BLOCK_BYTES,
+        unit_bytes=_unit_bytes(sources, workers),
+        **settings,
+    )
     aggregate, rejects = core.trace_scan(
         sources=sources,
         options=options,
@@ -64,6 +78,12 @@ def scan(
         progress=progress,
     )
     return aggregate, rejects
+
+
+def _unit_bytes(sources: Sequence[Source], workers: int | None) -> int:
+    """Text that a thread takes at once."""
+    small = sum(source.size for source in sources) <= FILE_BYTES * len(sources)
+    return FILE_BYTES if small and len(sources) >= MANY_FILES * thread_count(workers) else UNIT_BYTES
 
 
 def _scan_minutes(

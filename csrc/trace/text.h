@@ -21,8 +21,9 @@ class TextWindow {
   TextWindow& operator=(const TextWindow&) = delete;
   ~TextWindow() { close(); }
 
-  // At byte `offset` of the decoded file. A stream is read up to there.
-  void open(const SourceFile& file, int64_t offset);
+  // At byte `offset` of the decoded file. A stream is read up to there, by a thread of its own if it is to be read ahead;
+  // close() waits for that thread, so neither that nor another open() may be called with a lock that the stream needs.
+  void open(const SourceFile& file, int64_t offset, bool ahead = false);
   void close();
 
   const char* data() const { return reinterpret_cast<const char*>(buffer_.data()) + begin_; }
@@ -42,7 +43,9 @@ class TextWindow {
   static constexpr size_t kChunk = size_t{256} << 10;
   static constexpr size_t kPage = 4096;
 
-  size_t read(char* to, size_t n);
+  // Moves what is kept to where `from`, in whatever page, and the place behind it lie alike in theirs.
+  char* place(size_t kept, uintptr_t from);
+  size_t read_file(char* to, size_t n);
 
   Buffer buffer_;
   const SourceFile* file_ = nullptr;

@@ -1,4 +1,4 @@
-"""A packed file is unpacked by a thread of its own where a processor is left for it: same rows, same errors, nothing left over."""
+"""A packed file is unpacked by a thread of its own where a processor is left: same rows, same errors, nothing left over."""
 
 import contextlib
 import gzip

@@ -3,7 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
+#include <string_view>
 
 #include "trace/trace_error.h"
 
@@ -53,14 +53,13 @@ class PythonSource : public trace::ByteSource {
     decoder_.reset();
   }
 
-  size_t read(char* buffer, size_t n) override {
+  Chunk read(size_t n) override {
     py::gil_scoped_acquire gil;
     try {
       const py::bytes chunk = decoder_->attr("read")(n);
       const std::string_view text = chunk;
       if (text.size() > n) throw TraceFailure("a decoder gave more bytes than it was asked for");
-      std::memcpy(buffer, text.data(), text.size());
-      return text.size();
+      return {text.data(), text.size(), shared_object(chunk)};
     } catch (const py::error_already_set& error) {
       if (error.matches(py::module_::import("rewarm.errors").attr("TraceError"))) rethrow_trace_error(error);
       throw;

@@ -46,8 +46,8 @@ struct FieldColumn {
 // How the floats of a column were spelled so far, to predict the next ones. One per worker, file and column, zeroed before the
 // first row; a wrong prediction costs time, never exactness.
 struct Hint {
-  enum Spelling : uint32_t { kFixed, kVaried, kExponent };
-  uint32_t spelling = kFixed;  // decimals the same in all rows; plain numbers; any
+  enum Spelling : uint32_t { kFixed, kVaried };
+  uint32_t spelling = kFixed;  // decimals the same in all rows; any
   uint32_t decimals = 0;       // of kFixed
 };
 

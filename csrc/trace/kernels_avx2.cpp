@@ -114,6 +114,28 @@ REWARM_V void bytes_behind_first(Bits bits, uint32_t* behind) {
   behind[3] = 15 ^ _tzcnt_u32(odd >> 16);
 }
 REWARM_V bool any_in_byte_14(Bits bits) { return ((bits.even | bits.odd) & 0x40004000u) != 0; }
+// The shapes (ShapeTable) of rows of digit values.
+struct Marks {
+  __m256i lower = _mm256_set1_epi8(0x20), e = _mm256_set1_epi8('e' - '0');
+  __m256i point = _mm256_set1_epi8('.' - '0'), minus = _mm256_set1_epi8('-' - '0');
+  uint32_t es = 0;  // not 0 when an e was seen
+
+  // Without a word gcc 12 makes the four constants anew for every four rows.
+  REWARM_V Marks() { asm("" : "+x"(lower), "+x"(e), "+x"(point), "+x"(minus)); }
+  // False unless every e, and nothing else, has a minus behind it.
+  REWARM_V bool find(Rows t, uint64_t* shape) {
+    const __m256i wrong = _mm256_or_si256(find_two(t.even, shape), find_two(t.odd, shape + 1));
+    return _mm256_testz_si256(wrong, wrong) != 0;
+  }
+  REWARM_V __m256i find_two(__m256i row, uint64_t* shape) {
+    const __m256i an_e = _mm256_cmpeq_epi8(_mm256_or_si256(row, lower), e);
+    const uint32_t marks = bits_of(_mm256_or_si256(an_e, _mm256_cmpeq_epi8(row, point))), e_bits = bits_of(an_e);
+    es |= e_bits;
+    shape[0] = 8 * _tzcnt_u32(marks | 0x10000u) + (e_bits >> 11 & 6);
+    shape[2] = 8 * _tzcnt_u32(marks >> 16 | 0x10000u) + (e_bits >> 27 & 6);
+    return _mm256_xor_si256(_mm256_slli_si256(an_e, 1), _mm256_cmpeq_epi8(row, minus));
+  }
+};
 REWARM_V bool any_over(Rows t, Pattern limit) {
   const __m256i any = _mm256_or_si256(_mm256_subs_epu8(t.even, limit.x), _mm256_subs_epu8(t.odd, limit.x));
   return _mm256_testz_si256(any, any) == 0;
@@ -126,6 +148,17 @@ REWARM_V __m256i eights(__m256i first, __m256i second) {
 }
 REWARM_V __m256i numbers(Rows digits) {
   const __m256i halves = eights(digits.even, digits.odd);  // of each row: the first eight digits, then the last
+  return _mm256_add_epi64(_mm256_mul_epu32(halves, _mm256_set1_epi64x(100000000)), _mm256_srli_epi64(halves, 32));
+}
+// The same of the last 14 digits; what the first two make, cut to four bits, is an exponent.
+REWARM_V __m256i numbers_and_exponents(Rows digits, int64_t* exponents) {
+  const __m256i even = pairs(digits.even), odd = pairs(digits.odd);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(exponents),
+                     _mm256_and_si256(_mm256_unpacklo_epi64(even, odd), _mm256_set1_epi64x(15)));
+  const __m256i weights =
+      _mm256_set_epi32(0x00010064, 0x00010064, 0x00010064, 0x00010000, 0x00010064, 0x00010064, 0x00010064, 0x00010000);
+  const __m256i halves = _mm256_madd_epi16(
+      _mm256_packus_epi32(_mm256_madd_epi16(even, weights), _mm256_madd_epi16(odd, weights)), _mm256_set1_epi32(0x00012710));
   return _mm256_add_epi64(_mm256_mul_epu32(halves, _mm256_set1_epi64x(100000000)), _mm256_srli_epi64(halves, 32));
 }
 

@@ -100,6 +100,21 @@ REWARM_V void bytes_behind_first(Bits bits, uint32_t* behind) {
   for (int i = 0; i < 4; ++i) behind[i] = 15 ^ static_cast<uint32_t>(__builtin_ctzll(bits >> 16 * i));
 }
 REWARM_V bool any_in_byte_14(Bits bits) { return (bits & 0x4000400040004000u) != 0; }
+// The shapes (ShapeTable) of rows of digit values.
+struct Marks {
+  uint64_t es = 0;  // not 0 when an e was seen
+
+  // False unless every e, and nothing else, has a minus behind it.
+  REWARM_V bool find(Rows t, uint64_t* shape) {
+    const __m512i lower = _mm512_or_si512(t.x, _mm512_set1_epi8(0x20));
+    const uint64_t e = _mm512_cmpeq_epi8_mask(lower, _mm512_set1_epi8('e' - '0'));
+    const uint64_t marks = e | _mm512_cmpeq_epi8_mask(t.x, _mm512_set1_epi8('.' - '0'));
+    es |= e;
+    for (int i = 0; i < 4; ++i)
+      shape[i] = 8 * static_cast<uint64_t>(__builtin_ctzll(marks >> 16 * i | 0x10000u)) + (e >> 16 * i >> 11 & 6);
+    return (e << 1 & 0xfffefffefffefffeu) == _mm512_cmpeq_epi8_mask(t.x, _mm512_set1_epi8('-' - '0'));
+  }
+};
 REWARM_V bool any_over(Rows t, Pattern limit) { return _mm512_cmpgt_epu8_mask(t.x, limit.x) != 0; }
 
 // Eight digits to a number of 32 bits, in the order of the text.
@@ -111,6 +126,18 @@ REWARM_V __m256i eights(__m512i digits) {
 }
 REWARM_V __m256i numbers(Rows digits) {
   const __m256i halves = eights(digits.x);  // of each row: the first eight digits, then the last
+  return _mm256_add_epi64(_mm256_mul_epu32(halves, _mm256_set1_epi64x(100000000)), _mm256_srli_epi64(halves, 32));
+}
+// The same of the last 14 digits; what the first two make, cut to four bits, is an exponent.
+REWARM_V __m256i numbers_and_exponents(Rows digits, int64_t* exponents) {
+  const __m512i pairs = _mm512_maddubs_epi16(digits.x, _mm512_set1_epi16(0x010a));
+  const __m512i order = _mm512_set_epi64(6, 4, 2, 0, 6, 4, 2, 0);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(exponents),
+                     _mm256_and_si256(_mm512_castsi512_si256(_mm512_permutexvar_epi64(order, pairs)), _mm256_set1_epi64x(15)));
+  const __m512i weights = _mm512_mask_mov_epi32(_mm512_set1_epi32(0x00010064), 0x1111, _mm512_set1_epi32(0x00010000));
+  const __m512i fours = _mm512_madd_epi16(pairs, weights);
+  const __m512i eights = _mm512_madd_epi16(_mm512_packus_epi32(fours, fours), _mm512_set1_epi32(0x00012710));
+  const __m256i halves = _mm512_castsi512_si256(_mm512_permutexvar_epi64(order, eights));
   return _mm256_add_epi64(_mm256_mul_epu32(halves, _mm256_set1_epi64x(100000000)), _mm256_srli_epi64(halves, 32));
 }
 

@@ -79,32 +79,78 @@ REWARM_V __m128i last_bytes(const Four& four) {
       static_cast<int>(last[3]), 3);
 }
 
-// The exponents at the end of four fields.
-struct Suffixes {
-  uint32_t length[4];               // with the e, 0 = none
-  alignas(16) int32_t exponent[4];  // cut to +-kMostExponent
-  __m128i wrong;                    // lanes not zero: not an exponent after all
+// How a number of at most 15 characters is put together, by its shape: eight times the byte of its first '.' or e (16 =
+// neither), plus 2 for an e in byte 12 and 4 for one in byte 13, which a minus follows: "e-05" (C, Python), "E-5" (Java).
+struct ShapeTable {
+  // 16 bytes each, of two shape numbers: the mantissa's last 14 digits go to bytes 2 to 15, the exponent's last one to byte 1,
+  // and a digit that must be 0 to byte 0. What has no such shape stays as it is, with what is no digit in it.
+  alignas(64) uint8_t shuffle[17 * 8][8];
+  uint8_t decimals[17 * 8];
+  constexpr ShapeTable() : shuffle(), decimals() {
+    for (int shape = 0; shape < 17 * 8; shape += 2) {
+      const int mark = shape / 8, kind = shape % 8 / 2, e = kind == 0 ? 16 : 11 + kind;
+      uint8_t from[16] = {};
+      // A point is not the last character of a mantissa.
+      const bool sound = kind != 3 && mark <= e && mark != e - 1;
+      const int behind = sound && mark < e ? e - 1 - mark : 0;
+      for (int i = 0; i < 16; ++i) {
+        const int digit = 15 - i < behind ? e - 16 + i : mark - 16 + i + behind;
+        from[i] = static_cast<uint8_t>(!sound ? i : digit < 0 ? 0x80 : digit);
+      }
+      if (sound) {
+        from[1] = kind == 0 ? 0x80 : 15;
+        from[0] = kind == 1 ? 14 : mark == 16 ? 1 : 0x80;
+      }
+      for (int i = 0; i < 16; ++i) shuffle[shape + i / 8][i % 8] = from[i];
+      decimals[shape] = static_cast<uint8_t>(behind);
+    }
+  }
 };
+constexpr ShapeTable kShape;
 
-// As programs write small numbers: "E-5" (Java), "e-05" (C, Python). Any other exponent stays in the mantissa and is found
-// wrong there.
-struct SmallSuffixes : Suffixes {
-  REWARM_V explicit SmallSuffixes(const Four& four) {
-    const __m128i text = last_bytes(four);
-    const __m128i two = _mm_cmpeq_epi32(_mm_and_si128(text, _mm_set1_epi32(0x0000ffdf)), _mm_set1_epi32('-' << 8 | 'E'));
-    const __m128i one = _mm_cmpeq_epi32(_mm_and_si128(text, _mm_set1_epi32(0x00ffdf00)), _mm_set1_epi32('-' << 16 | 'E' << 8));
-    const __m128i behind = _mm_or_si128(_mm_slli_epi32(two, 16), _mm_slli_epi32(one, 24));
-    const __m128i digits = _mm_and_si128(_mm_sub_epi8(text, _mm_set1_epi8('0')), behind);
-    wrong = _mm_subs_epu8(digits, _mm_set1_epi8(9));
-    __m128i value = _mm_srli_epi32(_mm_maddubs_epi16(digits, _mm_set1_epi32(0x010a0000)), 16);
-    value = _mm_min_epi32(value, _mm_set1_epi32(kMostExponent));
-    _mm_store_si128(reinterpret_cast<__m128i*>(exponent), _mm_sub_epi32(_mm_setzero_si128(), value));
-    const __m128i lengths = _mm_or_si128(_mm_and_si128(two, _mm_set1_epi32(4)), _mm_and_si128(one, _mm_set1_epi32(3)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(length), lengths);
+alignas(16) constexpr uint8_t kShapedLimit[16] = {0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
+// 10^i; past kExactPowers for digits that are none, which are not trusted.
+struct DivisorTable {
+  double value[14 + 15 + 1];
+  constexpr DivisorTable() : value() {
+    for (int i = 0; i < 14 + 15 + 1; ++i) value[i] = i <= kExactPowers ? kPowersOfTen[i] : __builtin_nan("");
+  }
+};
+constexpr DivisorTable kDivisor;
+
+// Numbers of at most 14 digits as programs write them: the point anywhere or nowhere, small ones with an exponent of down to
+// -9. One look at where point and e stand tells how to move all digits to their places.
+struct Shaped {
+  Pattern zeros = pattern(kPoint.zeros[16]), limit = pattern(kShapedLimit);
+  Marks marks;
+
+  // False: out[0 .. 3] is not to be trusted.
+  REWARM_V bool read(const Four& four, double* out) {
+    if (__builtin_expect((four.length[0] | four.length[1] | four.length[2] | four.length[3]) > 15, 0)) return false;
+    const Rows text = (text_of(four) - zeros) & keep_of(four);
+    uint64_t shape[4];
+    bool good = marks.find(text, shape);
+    uint64_t outside = 0;  // negative when a number has no digit before its mark
+    for (int i = 0; i < 4; ++i) outside |= shape[i] + 8 * uint64_t{four.length[i]} - 8 * 17;
+    const Rows digits = shuffle(
+        text, gather(kShape.shuffle[shape[0]], kShape.shuffle[shape[1]], kShape.shuffle[shape[2]], kShape.shuffle[shape[3]]));
+    alignas(32) int64_t exponent[4];
+    const __m256d value = FixedPoint::as_doubles(numbers_and_exponents(digits, exponent));
+    const double* divisor[4];
+    for (int i = 0; i < 4; ++i) divisor[i] = kDivisor.value + kShape.decimals[shape[i]] + exponent[i];
+    const __m128d low = _mm_loadh_pd(_mm_load_sd(divisor[0]), divisor[1]);
+    const __m128d high = _mm_loadh_pd(_mm_load_sd(divisor[2]), divisor[3]);
+    _mm256_storeu_pd(out, _mm256_div_pd(value, _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1)));
+    return good & (static_cast<int64_t>(outside) >= 0) & !any_over(digits, limit);
   }
 };
 
-struct AnySuffixes : Suffixes {
+// The exponents at the end of four fields.
+struct AnySuffixes {
+  uint32_t length[4];               // with the e, 0 = none
+  alignas(16) int32_t exponent[4];  // cut to +-kMostExponent
+  __m128i wrong;                    // lanes not zero: not an exponent after all
+
   REWARM_V explicit AnySuffixes(const Four& four) {
     const __m128i text = last_bytes(four);
     const __m128i zero = _mm_setzero_si128(), ones = _mm_set1_epi32(-1);
@@ -141,22 +187,21 @@ alignas(16) constexpr uint8_t kDots[16] = {0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0
                                            0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe, 0xfe};
 static_assert(static_cast<uint8_t>('.' - '0') == 0xfe);
 
-// Numbers with the point anywhere or nowhere and, unless Exponents is void, exponents of that kind of Suffixes. The byte behind
-// a field is read with it and stands for the point of a number that has none; where there is one, that byte becomes one more
-// zero digit. So no number is a special case: a field of n characters is n digits, n <= 15, over a power of ten.
+// Numbers with the point anywhere or nowhere and, if kExponents, an exponent. The byte behind a field is read with it and
+// stands for the point of a number that has none; where there is one, that byte becomes one more zero digit. So no number is a
+// special case: a field of n characters is n digits, n <= 15, over a power of ten.
 struct Varied {
   Pattern zeros = pattern(kPoint.zeros[16]), nines = pattern(kPoint.limit[16]), dots = pattern(kDots);
   Pattern inside = pattern(kUpTo + 1), indices = pattern(kIndices);
   uint32_t exponents = 0;  // not 0 when one was seen
 
   // False: out[0 .. 3] is not to be trusted.
-  template <class Exponents>
+  template <bool kExponents>
   REWARM_V bool read(Four four, double* out) {
-    constexpr bool kExponents = !std::is_void_v<Exponents>;
     bool good = true;
     int32_t exponent[4] = {0, 0, 0, 0};
     if constexpr (kExponents) {
-      const Exponents suffixes(four);
+      const AnySuffixes suffixes(four);
       for (int i = 0; i < 4; ++i) {
         four.end[i] -= suffixes.length[i];
         four.length[i] -= suffixes.length[i];
@@ -240,7 +285,7 @@ inline REWARM_OUTLINE void miss_fixed(const FieldColumn& f, int64_t row, double*
   const Four four(Column(f), row);
   if (all_empty(four, row, odd)) return;
   ++*missed;
-  if (!Varied().read<void>(four, out + row)) read_rows(f, row, 4, out, odd);
+  if (!Varied().read<false>(four, out + row)) read_rows(f, row, 4, out, odd);
 }
 
 inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
@@ -257,49 +302,26 @@ inline void fixed_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* 
   if (4 * 4 * missed > end - begin) hint->spelling = Hint::kVaried;
 }
 
-inline REWARM_OUTLINE bool miss_varied(const FieldColumn& f, int64_t row, double* out, OddRows odd) {
-  if (all_empty(Four(Column(f), row), row, odd)) return false;
-  return read_rows(f, row, 4, out, odd);
-}
-
-inline void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
-  Varied varied;
-  const Column column(f);
-  int exponents = 0;
-  for_groups<4>(
-      begin, end, f.rows,
-      [&](int64_t r) REWARM_INLINE {
-        if (__builtin_expect(!varied.read<void>(Four(column, r), out + r), 0)) exponents += miss_varied(f, r, out, odd);
-      },
-      [&](int64_t r) { read_rows(f, r, 1, out, odd); });
-  if (exponents > 1) {
-    hint->spelling = Hint::kExponent;
-  } else {
-    predict(f, begin, end, hint);
-  }
-}
-
 // True if there was an exponent.
-inline REWARM_OUTLINE bool miss_exponent(const FieldColumn& f, int64_t row, double* out, OddRows odd) {
+inline REWARM_OUTLINE bool miss_varied(const FieldColumn& f, int64_t row, double* out, OddRows odd) {
   const Four four(Column(f), row);
   if (all_empty(four, row, odd)) return false;
   Varied varied;
-  if (!varied.read<AnySuffixes>(four, out + row)) return read_rows(f, row, 4, out, odd);
+  if (!varied.read<true>(four, out + row)) return read_rows(f, row, 4, out, odd);
   return varied.exponents != 0;
 }
 
-inline void exponent_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
-  Varied varied;
+inline void varied_block(const FieldColumn& f, int64_t begin, int64_t end, Hint* hint, double* out, OddRows odd) {
+  Shaped shaped;
   const Column column(f);
   bool exponents = false;
   for_groups<4>(
       begin, end, f.rows,
       [&](int64_t r) REWARM_INLINE {
-        if (__builtin_expect(!varied.read<SmallSuffixes>(Four(column, r), out + r), 0))
-          exponents |= miss_exponent(f, r, out, odd);
+        if (__builtin_expect(!shaped.read(Four(column, r), out + r), 0)) exponents |= miss_varied(f, r, out, odd);
       },
       [&](int64_t r) { exponents |= read_rows(f, r, 1, out, odd); });
-  if (varied.exponents == 0 && !exponents) hint->spelling = Hint::kVaried;
+  if (shaped.marks.es == 0 && !exponents) predict(f, begin, end, hint);
 }
 
 inline void float64(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd) {
@@ -309,10 +331,8 @@ inline void float64(const FieldColumn& f, Hint* hint, double* out, uint64_t* odd
     const int64_t end = begin + kBlock < f.rows ? begin + kBlock : f.rows;
     if (hint->spelling == Hint::kFixed) {
       fixed_block(f, begin, end, hint, out, rows);
-    } else if (hint->spelling == Hint::kVaried) {
-      varied_block(f, begin, end, hint, out, rows);
     } else {
-      exponent_block(f, begin, end, hint, out, rows);
+      varied_block(f, begin, end, hint, out, rows);
     }
   }
 }

@@ -13,6 +13,7 @@
 
 #include "common/isa.h"
 #include "trace/minute_unit.h"
+#include "trace/read_ahead.h"
 #include "trace/trace_error.h"
 
 namespace rewarm::trace {
@@ -100,7 +101,9 @@ class Work {
       if (u >= units_.size() || u > first_error_ || progress_.cancel) break;
       try {
         if (reader == nullptr) reader = std::make_unique<UnitReader>(files_, options_, progress_);
-        reader->read(units_[u], &results_[u], [&] { return progress_.cancel || u > first_error_; });
+        const int64_t parsing = std::min<int64_t>(options_.threads, static_cast<int64_t>(units_.size() - u));
+        reader->read(units_[u], &results_[u], worth_reading_ahead(parsing),
+                     [&] { return progress_.cancel || u > first_error_; });
       } catch (...) {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (!error_ || u < first_error_) {

@@ -22,7 +22,7 @@ const char* line_end(const char* at, const char* limit) {
 UnitReader::UnitReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress)
     : files_(files), options_(options), progress_(progress), scan_cells_(scan_cells()) {}
 
-void UnitReader::read(const MinuteUnit& unit, MinuteResult* result, const std::function<bool()>& stop) {
+void UnitReader::read(const MinuteUnit& unit, MinuteResult* result, bool ahead, const std::function<bool()>& stop) {
   unit_ = unit;
   result_ = result;
   file_ = &files_[static_cast<size_t>(unit.file)];
@@ -33,7 +33,7 @@ void UnitReader::read(const MinuteUnit& unit, MinuteResult* result, const std::f
   null_times_.clear();
 
   const bool aligned = unit.begin == file_->source.header_bytes;
-  window_.open(file_->source, aligned ? unit.begin : unit.begin - 1);
+  window_.open(file_->source, aligned ? unit.begin : unit.begin - 1, ahead);
   // A row that begins before the unit belongs to the one before it. The byte before is looked at, so that a row that begins
   // exactly here is ours.
   for (bool found = aligned; !found;) {

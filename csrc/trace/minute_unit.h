@@ -35,8 +35,8 @@ class UnitReader {
  public:
   UnitReader(const std::vector<MinuteFile>& files, const MinuteOptions& options, Progress& progress);
 
-  // stop() is asked for each window of text; when it says so, what is read stays incomplete.
-  void read(const MinuteUnit& unit, MinuteResult* result, const std::function<bool()>& stop);
+  // stop() is asked for each window of text; when it says so, what is read stays incomplete. ahead: as in TextWindow::open.
+  void read(const MinuteUnit& unit, MinuteResult* result, bool ahead, const std::function<bool()>& stop);
 
  private:
   enum class Field { kDone, kNeedsText, kLost };

@@ -15,8 +15,14 @@ namespace rewarm::trace {
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  // Up to n bytes into buffer; 0 at the end. Throws rewarm::Error.
-  virtual size_t read(char* buffer, size_t n) = 0;
+  // Bytes where they were made, so that they are copied once, by whoever parses them.
+  struct Chunk {
+    const char* data = nullptr;
+    size_t size = 0;
+    std::shared_ptr<const void> owner;  // keeps them; null: the source does, until the next read
+  };
+  // Up to n bytes; none at the end. Throws rewarm::Error.
+  virtual Chunk read(size_t n) = 0;
 };
 
 // One file of a table, or one member of an archive.

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
+#include "trace/read_ahead.h"
 #include "trace/trace_error.h"
 
 namespace rewarm::trace {
@@ -19,20 +21,25 @@ constexpr int64_t kRowTail = 4096;  // of a row that begins before the end of wh
 
 }  // namespace
 
-void TextWindow::open(const SourceFile& file, int64_t offset, int64_t end) {
+void TextWindow::open(const SourceFile& file, int64_t offset, bool ahead, int64_t end) {
   file_ = &file;
   wanted_ = end;
   begin_ = end_ = 0;
   ended_ = false;
-  offset_ = next_ = offset;
+  offset_ = next_ = file.open ? 0 : offset;
   source_.reset();
   if (file.open) {
     source_ = file.open();
-    for (int64_t skipped = 0; skipped < offset;) {
-      const size_t n = static_cast<size_t>(std::min<int64_t>(offset - skipped, static_cast<int64_t>(kChunk)));
-      const size_t got = source_->read(reinterpret_cast<char*>(buffer_.data()), n);
-      if (got == 0) fail(file, "ends at byte " + std::to_string(skipped) + ", within its header", skipped);
-      skipped += static_cast<int64_t>(got);
+    if (ahead) {
+      try {
+        source_ = std::make_unique<ReadAhead>(&source_, kChunk);
+      } catch (const std::system_error&) {  // no thread is to be had: it is read between parsing
+      }
+    }
+    while (offset_ < offset) {
+      fill();
+      if (ended_) fail(file, "ends at byte " + std::to_string(offset_) + ", within its header", offset_);
+      consume(static_cast<size_t>(std::min<int64_t>(offset - offset_, static_cast<int64_t>(size()))));
     }
   } else if (opened_ != &file) {
     close();
@@ -50,8 +57,7 @@ void TextWindow::close() {
   source_.reset();
 }
 
-size_t TextWindow::read(char* to, size_t n) {
-  if (source_ != nullptr) return source_->read(to, n);
+size_t TextWindow::read_file(char* to, size_t n) {
   const int64_t useful = std::max<int64_t>(wanted_ - next_, 0);
   if (useful < static_cast<int64_t>(n) - kRowTail) n = static_cast<size_t>(useful + kRowTail);
   n = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(n), file_->size - next_));
@@ -68,20 +74,33 @@ size_t TextWindow::read(char* to, size_t n) {
   }
 }
 
-void TextWindow::fill() {
+char* TextWindow::place(size_t kept, uintptr_t from) {
   uint8_t* base = buffer_.data();
-  const size_t kept = end_ - begin_;
-  // What comes is read to where it lies in its own page: processors with fast short "rep movsb" copy it five times slower to
-  // 1 to 31 bytes behind that (Zen 3: 2.5 GB/s instead of 12).
-  const size_t at = kept + (static_cast<size_t>(next_) - reinterpret_cast<uintptr_t>(base + kept)) % kPage;
+  const size_t at = kept + (from - reinterpret_cast<uintptr_t>(base + kept)) % kPage;
   std::memmove(base + at - kept, base + begin_, kept);
   begin_ = at - kept;
   end_ = at;
-  const size_t got = read(reinterpret_cast<char*>(base) + at, kChunk);
+  return reinterpret_cast<char*>(base) + at;
+}
+
+void TextWindow::fill() {
+  const size_t kept = end_ - begin_;
+  size_t got;
+  // What comes is copied to where it lies in its own page: processors with fast short "rep movsb" copy it five times slower to
+  // 1 to 31 bytes behind that (Zen 3: 2.5 GB/s instead of 12).
+  if (source_ != nullptr) {
+    const ByteSource::Chunk chunk = source_->read(kChunk);
+    got = chunk.size;
+    char* to = place(kept, reinterpret_cast<uintptr_t>(chunk.data));
+    if (got > 0) std::memcpy(to, chunk.data, got);
+  } else {
+    got = read_file(place(kept, static_cast<uintptr_t>(next_)), kChunk);
+  }
   end_ += got;
   next_ += static_cast<int64_t>(got);
   if (got == 0) {
     ended_ = true;
+    uint8_t* base = buffer_.data();
     if (kept > 0 && base[end_ - 1] != '\n') base[end_++] = '\n';
   }
 }

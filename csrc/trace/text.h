@@ -22,9 +22,10 @@ class TextWindow {
   TextWindow& operator=(const TextWindow&) = delete;
   ~TextWindow() { close(); }
 
-  // At byte `offset` of the decoded file. A stream is read up to there. Rows that start at `end` or later are not wanted: of
-  // what lies behind it a plain file is read in small pieces.
-  void open(const SourceFile& file, int64_t offset, int64_t end = std::numeric_limits<int64_t>::max());
+  // At byte `offset` of the decoded file. A stream is read up to there, by a thread of its own if it is to be read ahead;
+  // close() waits for that thread, so neither that nor another open() may be called with a lock that the stream needs. Rows that
+  // start at `end` or later are not wanted: of what lies behind it a plain file is read in small pieces.
+  void open(const SourceFile& file, int64_t offset, bool ahead = false, int64_t end = std::numeric_limits<int64_t>::max());
   void close();
 
   const char* data() const { return reinterpret_cast<const char*>(buffer_.data()) + begin_; }
@@ -44,7 +45,9 @@ class TextWindow {
   static constexpr size_t kChunk = size_t{256} << 10;
   static constexpr size_t kPage = 4096;
 
-  size_t read(char* to, size_t n);
+  // Moves what is kept to where `from`, in whatever page, and the place behind it lie alike in theirs.
+  char* place(size_t kept, uintptr_t from);
+  size_t read_file(char* to, size_t n);
 
   Buffer buffer_;
   const SourceFile* file_ = nullptr;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "trace/read_ahead.h"
 #include "trace/trace_error.h"
 
 namespace rewarm::trace {
@@ -149,7 +150,8 @@ void Worker::read_unit(int64_t index, const Deliver& deliver) {
   const int64_t block = std::max<int64_t>(work_.shared().options.block_bytes, 1);
   decoder_.begin_file(unit.file);
   const bool within = unit.begin > file.header_bytes;
-  window_.open(file, within ? unit.begin - 1 : file.header_bytes, unit.end);
+  const bool ahead = worth_reading_ahead(std::min<int64_t>(work_.shared().options.threads, work_.units() - index));
+  window_.open(file, within ? unit.begin - 1 : file.header_bytes, ahead, unit.end);
   if (within) skip_line();
   for (int64_t begin = unit.begin; begin < unit.end;) {
     const int64_t next = file.header_bytes + ((begin - file.header_bytes) / block + 1) * block;

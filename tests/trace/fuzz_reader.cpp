@@ -39,11 +39,10 @@ constexpr size_t kRepeatedBytes = 70000;
 class Memory : public ByteSource {
  public:
   Memory(const std::string* text, size_t piece) : text_(text), piece_(piece) {}
-  size_t read(char* buffer, size_t n) override {
+  Chunk read(size_t n) override {
     n = std::min({n, piece_, text_->size() - at_});
-    std::copy_n(text_->data() + at_, n, buffer);
     at_ += n;
-    return n;
+    return {text_->data() + at_ - n, n, nullptr};
   }
 
  private:

@@ -127,7 +127,8 @@ struct StepOptions {
 constexpr int64_t kStartWords = sizeof(MomentStart) / 8;
 REWARM_HD const MomentStart* starts_behind(const int64_t* t, int64_t n) { return reinterpret_cast<const MomentStart*>(t + n); }
 
-// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither moves.
+// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither
+// moves.
 REWARM_HD const schedule::Knot* knots_of(const schedule::Segment* rows) {
   return reinterpret_cast<const schedule::Knot*>(rows) - schedule::kMaxKnots;
 }

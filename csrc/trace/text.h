@@ -23,8 +23,8 @@ class TextWindow {
   ~TextWindow() { close(); }
 
   // At byte `offset` of the decoded file. A stream is read up to there, by a thread of its own if it is to be read ahead;
-  // close() waits for that thread, so neither that nor another open() may be called with a lock that the stream needs. Rows that
-  // start at `end` or later are not wanted: of what lies behind it a plain file is read in small pieces.
+  // close() waits for that thread, so neither that nor another open() may be called with a lock that the stream needs. Rows
+  // that start at `end` or later are not wanted: of what lies behind it a plain file is read in small pieces.
   void open(const SourceFile& file, int64_t offset, bool ahead = false, int64_t end = std::numeric_limits<int64_t>::max());
   void close();
 

@@ -15,7 +15,7 @@
 
 namespace rewarm::optim {
 
-constexpr int64_t kChunkElements = 16384;     // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
+constexpr int64_t kChunkElements = 16384;  // 256 KB of float32 p, g, m, v: fits a core's L2 and balances two threads
 constexpr int64_t kSegmentsPerSchedule = schedule::kMaxSegments;  // capacity, preallocated so that a swap under capture fits
 // What a Schedule may drive, in the order of SCHEDULED in rewarm/optim/arguments.py. All are values of a group, except that the
 // limit of the norm is one for all groups: that of group 0.
@@ -127,7 +127,8 @@ struct StepOptions {
 constexpr int64_t kStartWords = sizeof(MomentStart) / 8;
 REWARM_HD const MomentStart* starts_behind(const int64_t* t, int64_t n) { return reinterpret_cast<const MomentStart*>(t + n); }
 
-// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither moves.
+// The knots of all tables of an optimizer [kMaxKnots] lie in front of its rows, so that one address serves both and neither
+// moves.
 REWARM_HD const schedule::Knot* knots_of(const schedule::Segment* rows) {
   return reinterpret_cast<const schedule::Knot*>(rows) - schedule::kMaxKnots;
 }

@@ -161,7 +161,7 @@ def test_schedules_of_steps_and_tokens_with_weight_decay_and_rewarming(max_grad_
         pair.step(tokens=12_345)
     pair.each(lambda opt: opt.lr_scale.__setitem__(1, 0.5))
     pair.step(tokens=2**40)
-    pair.each(lambda opt: opt.rewarm(warmup_cosine(5e-3, 5e-4, 3, 4)))
+    pair.each(lambda opt: opt.rewarm(warmup_cosine(5e-3, 5e-4, 3, 4), change_units=True))
     for _ in range(5):
         pair.step(tokens=7)
     cosine = (1 + math.cos(math.pi / 4)) / 2

@@ -319,6 +319,7 @@ def test_units_change_only_when_that_is_said():
 
 def test_verbs_before_the_first_step():
     params, opt = make()
-    opt.rewarm(linear(1e-2, 0.0, 10), state="reset", v_init="grad")
-    assert run(params, opt, 2) == [[1e-2] * 2, [9e-3] * 2]
+    new = linear(1e-2, 0.0, 10)
+    opt.rewarm(new, state="reset", v_init="grad")
+    assert run(params, opt, 2) == [[new(k)] * 2 for k in range(2)]
     assert isinstance(opt.schedules[0]["lr"], Schedule)

@@ -24,9 +24,12 @@ WITH_EXTRAS = ("bfloat16_float32",)
 _EXTRAS = {on: {"EMA": on, "ZERO": on, "OBSERVE": on} for on in (False, True)}
 
 _TYPES = {
-    **dict.fromkeys(("entries_ptr", "chunks_ptr", "gradients_ptr", "configs_i64", "rows_i64", "counters_ptr", "t_ptr"), "*i64"),
     **dict.fromkeys(
-        ("configs_f64", "rows_f64", "scalars_f64", "partials_ptr", "limit_ptr", "watch_ptr", "changes_ptr"), "*fp64"
+        ("entries_ptr", "chunks_ptr", "gradients_ptr", "configs_i64", "rows_i64", "counters_ptr", "t_ptr", "starts_i64"), "*i64"
+    ),
+    **dict.fromkeys(
+        ("configs_f64", "rows_f64", "starts_f64", "scalars_f64", "partials_ptr", "limit_ptr", "watch_ptr", "changes_ptr"),
+        "*fp64",
     ),
     **dict.fromkeys(("grad_scale_ptr", "found_inf_ptr"), "*fp32"),
     **dict.fromkeys(("advance", "n_chunks", "n_tensors", "n_groups"), "i32"),
@@ -53,7 +56,7 @@ def ahead_of_time_sources() -> Iterator[tuple[str, Any, dict[str, Any]]]:
         yield f"norm_{name}", source(norm_kernel, DTYPES=1 << code, CLIP=True, SKIP_NONFINITE=True), LAUNCH
     for name, (dtype, state_dtype) in COMBINATIONS.items():
         combination = 1 << (3 * dtype + state_dtype)
-        constants = {"COMBINATIONS": combination, "WITH_NORM": True, "BY_BITS": False}
+        constants = {"COMBINATIONS": combination, "WITH_NORM": True, "COUNT_SKIPPED": False, "BY_BITS": False}
         yield f"update_{name}", source(update_kernel, **constants, **_EXTRAS[False]), LAUNCH
         if name in WITH_EXTRAS:
             yield f"update_{name}_extras", source(update_kernel, **constants, **_EXTRAS[True]), LAUNCH

@@ -83,9 +83,12 @@ def test_the_same_rows(tmp_path, text, name):
 
 @pytest.mark.parametrize("name", PACKED)
 def test_the_same_error(tmp_path, text, name):
-    packed = bytearray(PACKED[name](text))
-    packed[2 * len(packed) // 3] ^= 0xFF
-    packed[2 * len(packed) // 3 + 50] ^= 0xFF
+    packed = PACKED[name](text)
+    if name == "f.zip":  # all is delivered, then the sum is wrong
+        at = packed.index(b"PK\1\2") + 16
+        packed = packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
+    else:
+        packed = packed[: 2 * len(packed) // 3]
     (tmp_path / name).write_bytes(packed)
     errors = []
     for alone in (contextlib.nullcontext(), one_processor()):

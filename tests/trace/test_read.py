@@ -1,5 +1,6 @@
 """read(data) == reference(data): every value, null, reject and error, for any spelling, block size and number of threads."""
 
+import inspect
 import random
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from reader_files import POOLS, REFERENCES, block_bytes, columns_of, read_bytes, rows_of, table_columns, text_of
 
 from rewarm.errors import InvalidArgument, TraceError
-from rewarm.trace import csv_reference, read
+from rewarm.trace import aggregate, batches, csv_reference, read
 
 KINDS = ["cold_start", "request"]
 #: Fields that are nulls, numbers of other spellings, or wrong.
@@ -275,6 +276,14 @@ def test_to_numpy_has_one_array_a_column(tmp_path):
 def test_arguments_are_checked(tmp_path, arguments, message):
     with pytest.raises(InvalidArgument, match=message):
         read_bytes(tmp_path, text_of(columns_of("cold_start"), rows_of("cold_start", 2, 1)), **arguments)
+
+
+def test_the_ways_to_read_have_the_same_arguments():
+    """`read`, `batches` and `aggregate` spell theirs out; where one gets another default or name, the others must too."""
+    wanted, streamed, added = (inspect.signature(way).parameters for way in (read, batches, aggregate))
+    assert [parameter for name, parameter in wanted.items() if name != "progress"] == list(streamed.values())
+    shared = [name for name in added if name in wanted]
+    assert len(shared) == 12 and [added[name] for name in shared] == [wanted[name] for name in shared]
 
 
 def test_importing_the_room_loads_no_dataframe_library_and_no_torch():

@@ -71,6 +71,11 @@ def test_overwrite_replaces_only_what_generate_wrote(tmp_path):
         generate(out, **small)
     generate(out, days=2, overwrite=True, **small)
     assert len(list(out.rglob("*.csv"))) == 2
+    killed = next(out.rglob("day_00.csv"))  # what a killed run leaves
+    killed.rename(killed.with_name(".day_00.csv.part"))
+    generate(out, days=2, overwrite=True, **{**small, "region": "R4"})
+    assert [path.parent.name for path in sorted(out.rglob("*.csv"))] == ["R4", "R4"]
+    assert not list(out.rglob(".*.part"))
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.csv").write_text("a\n")

@@ -59,9 +59,11 @@ class ReaderSource : public trace::BatchSource {
       pybind11::gil_scoped_acquire gil;
       if (error.matches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt();
       throw Error(ErrorKind::kTrace, error.what());
-    } catch (const Error&) {
+    } catch (const Error& error) {
       reader_->keep(std::current_exception());
-      throw;
+      // It quotes the file, and consumers take it for UTF-8: polars panics where it is not.
+      pybind11::gil_scoped_acquire gil;
+      throw Error(ErrorKind::kTrace, shown(error.what()));
     }
   }
 

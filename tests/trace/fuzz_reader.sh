@@ -16,10 +16,10 @@ objects=
 for source in "$root"/csrc/trace/text.cpp "$root"/csrc/trace/rows.cpp "$root"/csrc/trace/kernels*.cpp "$root"/csrc/trace/minute*.cpp \
   "$root"/csrc/trace/cold_start.cpp \
   "$root"/csrc/trace/request.cpp "$root"/csrc/trace/plan.cpp "$root"/csrc/trace/dictionary.cpp "$root"/csrc/trace/derived.cpp \
-  "$root"/csrc/trace/arena.cpp "$root"/csrc/trace/builder.cpp "$root"/csrc/trace/decoder.cpp "$root"/csrc/trace/decoder_derive.cpp "$root"/csrc/trace/work.cpp \
+  "$root"/csrc/trace/arena.cpp "$root"/csrc/trace/builder.cpp "$root"/csrc/trace/decoder*.cpp "$root"/csrc/trace/work.cpp \
   "$root"/csrc/trace/reader.cpp; do
   name=$(basename "$source" .cpp)
-  [ "$name" = kernels_emulated ] && continue
+  case $name in kernels_emulated | minute_sink) continue ;; esac
   level=
   case $name in
     *_avx2) level="-mavx2 -mbmi -mbmi2 -mpopcnt -mlzcnt" ;;

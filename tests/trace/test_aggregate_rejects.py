@@ -31,7 +31,7 @@ def test_they_are_those_of_read(broken, policy, tmp_path):
     expected = read(broken, columns, on_error=policy).rejects
     assert list(found.rejects) == list(expected)
     assert found.rejected == found.rejects.count == expected.count >= 10
-    assert {reject.text for reject in found.rejects} >= {"soon", "é0", "R2-x"}
+    assert {reject.text for reject in found.rejects} >= {"soon", "R2-x"} | ({"é0"} if policy == "null" else set())
     found.save(tmp_path / "x.agg")
     again = Aggregate.load(tmp_path / "x.agg")
     assert list(again.rejects) == list(expected)

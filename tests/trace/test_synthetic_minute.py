@@ -17,14 +17,14 @@ def test_minute_bytes_do_not_depend_on_threads_or_days(tmp_path):
 
 
 def test_minute_series_count_the_cold_starts(tmp_path):
-    generate(tmp_path, region="R5", days=2, scale=1.0, tables=("cold_start", "minute"))
-    cold = columns(tmp_path, "cold_start/R5/day_01.csv")
+    generate(tmp_path, region="R3", days=2, scale=1.0, tables=("cold_start", "minute"))
+    cold = columns(tmp_path, "cold_start/R3/day_01.csv")
     pools = [pod.rsplit("-", 1)[0] for pod in cold["podID"].tolist()]
     names = [f"{f}---{u}---{p}" for f, u, p in zip(cold["funcName"].tolist(), cold["userID"].tolist(), pools, strict=True)]
     wanted = collections.Counter(zip((cold["time"] // 60 * 60).astype(int).tolist(), names, strict=True))
     tables = {}
     for metric in ("requests", "num_pods", "num_cold_starts", "runtimeCost_avg", "cpu_usage_avg"):
-        text = (tmp_path / ROOT / "quantiles/R5" / metric / "day_01.csv").read_text()
+        text = (tmp_path / ROOT / "quantiles/R3" / metric / "day_01.csv").read_text()
         header, *lines = text.splitlines()
         assert len(lines) == 1440
         functions = header.split(",")[2:]
@@ -32,7 +32,7 @@ def test_minute_series_count_the_cold_starts(tmp_path):
         for line in lines:
             day, second, *fields = line.split(",")
             assert day == "1"
-            assert len(fields) == len(functions) == REGION_TABLE["R5"].functions
+            assert len(fields) == len(functions) == REGION_TABLE["R3"].functions
             cells |= {(int(second), name): float(field) for name, field in zip(functions, fields, strict=True) if field}
         tables[metric] = cells
     assert tables["num_cold_starts"] == wanted

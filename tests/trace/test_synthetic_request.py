@@ -59,9 +59,10 @@ def test_cold_started_pods_serve_the_request_that_started_them(small):
     served = [request for request in wanted if request in place]
     # Those that are missing complete after the day.
     assert len(served) > 0.9 * len(wanted)
+    started_by = collections.Counter(cold["requestID"].tolist())
     for request in served:
         i = place[request]
-        assert wanted[request] == (c["podID"][i], c["clusterName"][i]) or list(cold["requestID"]).count(request) > 1
+        assert wanted[request] == (c["podID"][i], c["clusterName"][i]) or started_by[request] > 1
     # Every pod lives in one cluster, and a pod's requests come after its cold start.
     clusters = collections.defaultdict(set)
     for pod, cluster in zip(c["podID"].tolist(), c["clusterName"].tolist(), strict=True):

@@ -36,7 +36,9 @@ def holder(tmp_path):
     assert process.stdout.readline().startswith(f"{tmp_path}/.x.agg.")
     yield target, process
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
 
 
 def test_the_next_run_removes_what_a_killed_one_left(holder):

@@ -9,6 +9,7 @@ void bind_common(pybind11::module_& m);
 void bind_schedule(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
+void bind_trace_functions(pybind11::module_& m);
 void bind_trace_aggregate(pybind11::module_& m);
 void bind_trace_kernels(pybind11::module_& m);
 void bind_trace_minute(pybind11::module_& m);

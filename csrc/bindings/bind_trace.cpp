@@ -187,9 +187,9 @@ py::object column_values(const trace::ArrowFields& fields, const std::vector<std
 }
 
 ReadOptions read_options(const std::string& table, std::vector<std::string> columns, bool text_ids, bool ignore_unknown,
-                         const std::string& on_error, int threads, int64_t block_bytes, int32_t id_bytes,
+                         const std::string& on_error, int threads, int64_t block_bytes, int64_t unit_bytes, int32_t id_bytes,
                          std::optional<double> time_begin, std::optional<double> time_end, std::vector<int16_t> clusters,
-                         std::vector<std::string> functions, const std::optional<std::vector<FunctionRow>>& runtime,
+                         std::vector<std::string> functions, std::shared_ptr<const trace::FunctionTable> runtime,
                          std::vector<std::string> regions) {
   if (threads < 1) throw Error(ErrorKind::kInvalidArgument, "threads: expected 1 or more, got " + std::to_string(threads));
   if (block_bytes < 1 || block_bytes > (int64_t{1} << 30))
@@ -202,12 +202,13 @@ ReadOptions read_options(const std::string& table, std::vector<std::string> colu
   options.on_error = on_error_of(on_error);
   options.threads = threads;
   options.block_bytes = block_bytes;
+  options.unit_bytes = unit_bytes;
   options.id_bytes = id_bytes;
   if (time_begin) options.time_begin = *time_begin;
   if (time_end) options.time_end = *time_end;
   options.clusters = std::move(clusters);
   options.functions = std::move(functions);
-  if (runtime) options.runtime = function_table(*runtime, regions);
+  options.runtime = std::move(runtime);
   options.regions = std::move(regions);
   return options;
 }
@@ -220,9 +221,9 @@ void bind_trace(py::module_& m) {
 
   py::class_<ReadOptions>(m, "TraceOptions")
       .def(py::init(&read_options), py::kw_only(), py::arg("table"), py::arg("columns"), py::arg("text_ids"),
-           py::arg("ignore_unknown"), py::arg("on_error"), py::arg("threads"), py::arg("block_bytes"), py::arg("id_bytes"),
-           py::arg("time_begin"), py::arg("time_end"), py::arg("clusters"), py::arg("functions"), py::arg("runtime"),
-           py::arg("regions"));
+           py::arg("ignore_unknown"), py::arg("on_error"), py::arg("threads"), py::arg("block_bytes"), py::arg("unit_bytes"),
+           py::arg("id_bytes"), py::arg("time_begin"), py::arg("time_end"), py::arg("clusters"), py::arg("functions"),
+           py::arg("runtime"), py::arg("regions"));
 
   py::class_<TraceReader, std::shared_ptr<TraceReader>> reader(m, "TraceReader");
   reader.def(py::init<const py::sequence&, const ReadOptions&, bool, const std::string&>(), py::arg("sources"),

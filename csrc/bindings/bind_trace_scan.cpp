@@ -100,12 +100,10 @@ std::shared_ptr<Aggregate> scan(const py::sequence& sources, const trace::ReadOp
 // What is left in a reader of minute tables.
 std::shared_ptr<Aggregate> scan_minutes(MinuteTables& reader, const std::vector<std::string>& by,
                                         const std::vector<std::string>& values, bool histograms, int64_t max_groups,
-                                        std::string text, const std::optional<std::vector<FunctionRow>>& runtime, int workers,
-                                        const py::object& progress) {
+                                        std::string text, const std::shared_ptr<const trace::FunctionTable>& runtime,
+                                        int workers, const py::object& progress) {
   const trace::MinuteOptions& options = reader.options();
   const std::vector<trace::SourceFile> files = reader.files();
-  std::shared_ptr<trace::FunctionTable> functions;
-  if (runtime) functions = function_table(*runtime, options.regions->words);
   auto told = std::chrono::steady_clock::now();
   const auto tell = [&] {
     py::gil_scoped_acquire gil;
@@ -119,7 +117,7 @@ std::shared_ptr<Aggregate> scan_minutes(MinuteTables& reader, const std::vector<
   {
     py::gil_scoped_release release;
     trace::join_ranges(ranges_of(files, options.regions->words));
-    trace::MinuteKeys keys(reader.fields().fields, by, *options.regions, *options.functions, functions.get());
+    trace::MinuteKeys keys(reader.fields().fields, by, *options.regions, *options.functions, runtime.get());
     trace::MinuteSink sink(std::move(keys), by, values, histograms, max_groups, std::move(text), workers);
     std::vector<std::shared_ptr<const Batch>> batches;
     do {

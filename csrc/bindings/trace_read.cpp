@@ -137,21 +137,6 @@ trace::OnError on_error_of(const std::string& name) {
   throw Error(ErrorKind::kInvalidArgument, "on_error: expected raise, null or skip, got \"" + name + "\"");
 }
 
-std::shared_ptr<trace::FunctionTable> function_table(const std::vector<FunctionRow>& rows,
-                                                     const std::vector<std::string>& regions) {
-  auto table = std::make_shared<trace::FunctionTable>();
-  for (const auto& [region, function, runtime, trigger_group] : rows) {
-    int32_t code = -1;
-    if (region) {
-      const auto found = std::find(regions.begin(), regions.end(), *region);
-      if (found == regions.end()) continue;  // of a region that is not read
-      code = static_cast<int32_t>(found - regions.begin());
-    }
-    table->add(code, function, runtime ? &*runtime : nullptr, trigger_group ? &*trigger_group : nullptr);
-  }
-  return table;
-}
-
 int32_t code_of(const py::object& word, trace::Dictionary* dictionary) {
   if (word.is_none()) return -1;
   auto& words = dictionary->words;

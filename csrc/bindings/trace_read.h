@@ -4,9 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
-#include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "trace/arrow.h"
@@ -21,12 +19,6 @@ std::vector<trace::SourceFile> cast_sources(const pybind11::sequence& sources, c
 
 // "raise", "null" or "skip".
 trace::OnError on_error_of(const std::string& name);
-
-// (region, funcID, runtime, trigger group)
-using FunctionRow = std::tuple<std::optional<std::string>, std::string, std::optional<std::string>, std::optional<std::string>>;
-// What the join looks up; without the rows of regions that are not read.
-std::shared_ptr<trace::FunctionTable> function_table(const std::vector<FunctionRow>& rows,
-                                                     const std::vector<std::string>& regions);
 
 // The code of a word in the dictionary, which gets it where it is new; -1 for None.
 int32_t code_of(const pybind11::object& word, trace::Dictionary* dictionary);

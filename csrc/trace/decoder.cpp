@@ -54,6 +54,7 @@ void Decoder::begin_file(int64_t file) {
     if (published[c] >= 0 && (published[c] == plan_.function || published[c] == plan_.user || published[c] == plan_.pod))
       filter_tasks_.push_back(task(c));
   std::fill(hints_.begin(), hints_.end(), Hint());
+  if (plan_.joins_functions || plan_.filters_functions) functions_.set_region(source.region);
 }
 
 // ---- rejects -------------------------------------------------------------------------------------------------------------
@@ -203,7 +204,6 @@ void Decoder::select_rows(Grid* grid) {
   const int32_t* function = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.function)].values);
   const int32_t* user = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.user)].values);
   const bool by_time = filter_tasks_.front().published == plan_.table->time;
-  const int32_t region = shared_.files[static_cast<size_t>(file_)].region;
   int64_t kept = 0;
   for (int64_t r = 0; r < grid->rows; ++r) {
     bool pass = !test(bad_, r);
@@ -213,7 +213,7 @@ void Decoder::select_rows(Grid* grid) {
     if (pass && !options_.clusters.empty())
       pass = std::find(options_.clusters.begin(), options_.clusters.end(), cluster[r]) != options_.clusters.end();
     if (pass && plan_.filters_functions)
-      pass = functions_.find(region, function[r], user[r], pool_codes_[static_cast<size_t>(r)], pools_).wanted;
+      pass = functions_.find(function[r], user[r], pool_codes_[static_cast<size_t>(r)], pools_).wanted;
     uint64_t& word = keep[static_cast<size_t>(r >> 6)];
     const uint64_t bit = uint64_t{1} << (r & 63);
     word = pass ? word | bit : word & ~bit;

@@ -73,39 +73,51 @@ void Decoder::derive_pool(OutputKind kind, size_t output, int64_t rows, BatchBui
 void Decoder::derive_time(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out) {
   const TimeUnit unit = time_unit(kind);
   const double* time = static_cast<const double*>(scratch_[static_cast<size_t>(plan_.table->time)].values);
-  for (int64_t row = 0; row < rows; ++row) {
-    // The value under a null is NaN, and no integer.
-    const int32_t count = time[row] == time[row] ? static_cast<int32_t>(std::floor(time[row] / unit.seconds)) : 0;
-    if (kind == OutputKind::kDay) {
-      out->next<int16_t>(output)[row] = static_cast<int16_t>(count);
-    } else if (kind == OutputKind::kHourOfDay) {
-      out->next<int8_t>(output)[row] = static_cast<int8_t>((count % 24 + 24) % 24);
-    } else {
-      out->next<int32_t>(output)[row] = count;
+  const auto each = [&](auto* to, const auto& value) {
+    for (int64_t row = 0; row < rows; ++row) {
+      // The value under a null is NaN, and no integer. Others fit: check_times saw to that.
+      const double units = time[row] == time[row] ? time[row] / unit.seconds : 0.0;
+      const int32_t whole = static_cast<int32_t>(units);
+      to[row] = value(whole - (units < static_cast<double>(whole) ? 1 : 0));
     }
+  };
+  if (kind == OutputKind::kDay) {
+    each(out->next<int16_t>(output), [](int32_t count) { return static_cast<int16_t>(count); });
+  } else if (kind == OutputKind::kHourOfDay) {
+    each(out->next<int8_t>(output), [](int32_t count) { return static_cast<int8_t>((count % 24 + 24) % 24); });
+  } else {
+    each(out->next<int32_t>(output), [](int32_t count) { return count; });
   }
 }
 
 void Decoder::derive_function(OutputKind kind, size_t output, int64_t rows, BatchBuilder* out) {
+  const auto code_of = [&](const FunctionFacts& facts) {
+    return kind == OutputKind::kFuncId    ? facts.code
+           : kind == OutputKind::kRuntime ? facts.joined.runtime
+                                          : facts.joined.trigger_group;
+  };
   const int32_t* function = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.function)].values);
   const int32_t* user = static_cast<const int32_t*>(scratch_[static_cast<size_t>(plan_.user)].values);
-  const int32_t region = shared_.files[static_cast<size_t>(file_)].region;
+  const bool nulls = scratch_[static_cast<size_t>(plan_.function)].any_null ||
+                     scratch_[static_cast<size_t>(plan_.user)].any_null || scratch_[static_cast<size_t>(plan_.pod)].any_null;
   int32_t* to = out->next<int32_t>(output);
-  std::fill_n(odd_.begin(), words_of(rows), 0);
-  bool unknown = false;
+  int32_t lowest = 0;
   for (int64_t row = 0; row < rows; ++row) {
-    int32_t code = -1;
-    if (!is_null(plan_.function, row) && !is_null(plan_.user, row) && !is_null(plan_.pod, row)) {
-      const FunctionFacts& facts =
-          functions_.find(region, function[row], user[row], pool_codes_[static_cast<size_t>(row)], pools_);
-      code = kind == OutputKind::kFuncId    ? facts.code
-             : kind == OutputKind::kRuntime ? facts.joined.runtime
-                                            : facts.joined.trigger_group;
-    }
-    to[row] = std::max(code, 0);
-    if (code < 0) set(&odd_, row), unknown = true;
+    // A function with a null in it is none: it must not get a code.
+    const bool none = nulls && (is_null(plan_.function, row) || is_null(plan_.user, row) || is_null(plan_.pod, row));
+    const int32_t code =
+        none ? -1 : code_of(functions_.find(function[row], user[row], pool_codes_[static_cast<size_t>(row)], pools_));
+    to[row] = code;
+    lowest = std::min(lowest, code);
   }
-  if (unknown) out->set_null(output, odd_.data(), rows);
+  if (lowest == 0) return;
+  std::fill_n(odd_.begin(), words_of(rows), 0);
+  for (int64_t row = 0; row < rows; ++row) {
+    if (to[row] >= 0) continue;
+    to[row] = 0;
+    set(&odd_, row);
+  }
+  out->set_null(output, odd_.data(), rows);
 }
 
 void Decoder::add_dictionaries(Batch* batch) const {

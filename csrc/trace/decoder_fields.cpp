@@ -230,6 +230,13 @@ void Decoder::check_times(const Grid& grid) {
     if (output.kind < OutputKind::kDay || output.kind > OutputKind::kHourOfDay) continue;
     const TimeUnit unit = time_unit(output.kind);
     const double* time = static_cast<const double*>(scratch_[static_cast<size_t>(plan_.table->time)].values);
+    // Counts ascend with the time, and no comparison holds for the NaN of a null.
+    double first = 0.0, last = 0.0;
+    for (int64_t row = 0; row < grid.rows; ++row) {
+      first = time[row] < first ? time[row] : first;
+      last = time[row] > last ? time[row] : last;
+    }
+    if (fits(unit, first) && fits(unit, last)) continue;
     for (int64_t row = 0; row < grid.rows; ++row) {
       if (fits(unit, time[row]) || is_null(plan_.table->time, row) || test(bad_, row)) continue;
       set(&bad_, row);

@@ -53,58 +53,53 @@ inline bool fits(const TimeUnit& unit, double time) {
 // What is known of a (region, funcName, userID, pool), looked up once by each worker.
 struct FunctionFacts {
   int32_t code = -1;  // of funcID
-  FunctionTable::Entry joined;
+  JoinedFunction joined;
   bool wanted = true;  // by the filter on funcID
 };
 
 class FunctionCache {
  public:
-  FunctionCache(const Plan& plan, const ReadOptions& options, SharedWords* words)
-      : plan_(plan), options_(options), words_(words) {}
+  FunctionCache(const Plan& plan, const ReadOptions& options, SharedWords* words);
 
-  // The facts stay where they are until the next call. Asked for every row, so the table is flat.
-  const FunctionFacts& find(int32_t region, int32_t function, int32_t user, int32_t pool, PoolCache& pools) {
-    const Key key = {static_cast<uint64_t>(static_cast<uint32_t>(function)) << 32 | static_cast<uint32_t>(user),
-                     static_cast<uint64_t>(static_cast<uint32_t>(region)) << 32 | static_cast<uint32_t>(pool)};
-    size_t at = hash(key) & (slots_.size() - 1);
-    for (; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
-      const Known& known = known_[slots_[at] - 1];
-      if (known.key == key) return known.facts;
+  // -1: none. What `find` says until the next call.
+  void set_region(int32_t region) { now_ = &regions_[static_cast<size_t>(region + 1)]; }
+
+  // The facts stay where they are until the next call. Asked for every row: the first look nearly always meets the function's
+  // slot, and all that is known stands in it.
+  const FunctionFacts& find(int32_t function, int32_t user, int32_t pool, PoolCache& pools) {
+    const uint64_t owner = static_cast<uint64_t>(static_cast<uint32_t>(function)) << 32 | static_cast<uint32_t>(user);
+    for (size_t at = now_->first(owner, pool);; at = (at + 1) & (now_->slots.size() - 1)) {
+      const Slot& slot = now_->slots[at];
+      if (slot.owner == owner && slot.pool == pool) return slot.facts;
+      if (slot.pool < 0) return insert(at, function, user, pool, pools);
     }
-    known_.push_back({key, look_up(region, function, user, pools.name(pool))});
-    slots_[at] = static_cast<uint32_t>(known_.size());
-    if (2 * known_.size() > slots_.size()) grow();
-    return known_.back().facts;
   }
 
  private:
-  struct Key {
-    uint64_t function_user, region_pool;
-    bool operator==(const Key& other) const { return function_user == other.function_user && region_pool == other.region_pool; }
-  };
-  struct Known {
-    Key key;
+  struct Slot {
+    uint64_t owner = 0;  // funcName and userID
+    int32_t pool = -1;   // its code; -1: the slot is empty
     FunctionFacts facts;
   };
-  static size_t hash(const Key& key) {
-    const uint64_t mixed = (key.function_user ^ key.region_pool * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
-    return mixed ^ mixed >> 32;
-  }
-  void grow() {
-    slots_.assign(4 * slots_.size(), 0);
-    for (size_t i = 0; i < known_.size(); ++i) {
-      size_t at = hash(known_[i].key) & (slots_.size() - 1);
-      while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
-      slots_[at] = static_cast<uint32_t>(i + 1);
+  struct Region {
+    const RegionFunctions* joined = nullptr;
+    size_t used = 0;
+    int bits = 10;
+    std::vector<Slot> slots = std::vector<Slot>(size_t{1} << 10);
+
+    size_t first(uint64_t owner, int32_t pool) const {
+      const uint64_t mixed = owner * 0xd6e8feb86659fd93u ^ static_cast<uint32_t>(pool) * 0x9e3779b97f4a7c15u;
+      return (mixed ^ mixed >> 29) * 0x9fb21c651e98df25u >> (64 - bits);
     }
-  }
-  FunctionFacts look_up(int32_t region, int32_t function, int32_t user, const std::string& pool) const;
+  };
+  const FunctionFacts& insert(size_t at, int32_t function, int32_t user, int32_t pool, PoolCache& pools);
+  FunctionFacts look_up(int32_t function, int32_t user, const std::string& pool) const;
 
   const Plan& plan_;
   const ReadOptions& options_;
   SharedWords* words_;
-  std::vector<Known> known_;
-  std::vector<uint32_t> slots_ = std::vector<uint32_t>(4096, 0);  // index into known_ + 1, 0 = empty; a power of two
+  std::vector<Region> regions_;  // by code + 1
+  Region* now_ = nullptr;
 };
 
 }  // namespace rewarm::trace

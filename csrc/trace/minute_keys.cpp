@@ -118,11 +118,13 @@ void MinuteKeys::add(const std::string& name, const Dictionary& regions, const D
   key.functions = static_cast<int64_t>(functions.words.size());
   SharedDictionary words;
   for (int64_t region = 0; region < key.regions; ++region) {
-    const int32_t code = region + 1 == key.regions ? -1 : static_cast<int32_t>(region);
+    const OptionalText name =
+        region + 1 == key.regions ? OptionalText() : OptionalText(regions.words[static_cast<size_t>(region)]);
+    const RegionFunctions* const table = joined && runtime != nullptr ? runtime->functions_of(name) : nullptr;
     for (const std::string& function : functions.words) {
       const FuncIdParts parts = parts_of(function);
       const PoolLimits limits = pool_limits(parts.pool);
-      const FunctionTable::Entry known = joined && runtime != nullptr ? runtime->find(code, function) : FunctionTable::Entry();
+      const JoinedFunction known = table == nullptr ? JoinedFunction() : table->find(function);
       int32_t value = kNone;
       switch (field->piece) {
         case Piece::kFuncName: value = whole_number(parts.function).value_or(kNone); break;

@@ -5,13 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "trace/batch.h"
+#include "trace/function_table.h"
 #include "trace/schema.h"
 #include "trace/source.h"
 
@@ -34,26 +33,6 @@ struct Reject {
 // So many rejects are kept, the first in row order; the count is exact.
 constexpr size_t kMostRejects = 10000;
 
-// (region, funcID) -> codes of the two columns that join the runtime table. Functions are numbered per region.
-class FunctionTable {
- public:
-  struct Entry {
-    int32_t runtime = -1;  // codes; -1 = null
-    int32_t trigger_group = -1;
-  };
-  // region: code in ReadOptions::regions, -1 = none. runtime and trigger_group: null pointers for null.
-  void add(int32_t region, const std::string& function, const std::string* runtime, const std::string* trigger_group);
-  Entry find(int32_t region, const std::string& function) const;
-
-  std::shared_ptr<const Dictionary> runtimes() const { return runtimes_; }
-  std::shared_ptr<const Dictionary> trigger_groups() const { return trigger_groups_; }
-
- private:
-  std::map<int32_t, std::unordered_map<std::string, Entry>> entries_;  // by region
-  std::shared_ptr<Dictionary> runtimes_ = std::make_shared<Dictionary>();
-  std::shared_ptr<Dictionary> trigger_groups_ = std::make_shared<Dictionary>();
-};
-
 struct ReadOptions {
   std::string table;                 // "cold_start", "request"
   std::vector<std::string> columns;  // output, by name; derived ones included; empty: the published ones that the files have
@@ -62,6 +41,7 @@ struct ReadOptions {
   OnError on_error = OnError::kRaise;
   int threads = 1;
   int64_t block_bytes = int64_t{8} << 20;                        // of text a batch
+  int64_t unit_bytes = 0;                                        // of text that a worker takes at once; 0: a batch
   int32_t id_bytes = 0;                                          // of a requestID; 0: the first data row decides
   double time_begin = std::numeric_limits<double>::quiet_NaN();  // half open; NaN = open
   double time_end = std::numeric_limits<double>::quiet_NaN();

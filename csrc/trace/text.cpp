@@ -11,14 +11,17 @@
 namespace rewarm::trace {
 namespace {
 
+constexpr int64_t kRowTail = 4096;  // of a row that begins before the end of what is wanted; if it is longer, read again
+
 [[noreturn]] void fail(const SourceFile& file, const std::string& what, int64_t byte) {
   throw TraceFailure(file.name + ": " + what, {file.name, -1, byte, "", "", ""});
 }
 
 }  // namespace
 
-void TextWindow::open(const SourceFile& file, int64_t offset) {
+void TextWindow::open(const SourceFile& file, int64_t offset, int64_t end) {
   file_ = &file;
+  wanted_ = end;
   begin_ = end_ = 0;
   ended_ = false;
   offset_ = next_ = offset;
@@ -49,6 +52,8 @@ void TextWindow::close() {
 
 size_t TextWindow::read(char* to, size_t n) {
   if (source_ != nullptr) return source_->read(to, n);
+  const int64_t useful = std::max<int64_t>(wanted_ - next_, 0);
+  if (useful < static_cast<int64_t>(n) - kRowTail) n = static_cast<size_t>(useful + kRowTail);
   n = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(n), file_->size - next_));
   if (n == 0) return 0;
   for (;;) {

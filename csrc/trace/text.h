@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -21,8 +22,9 @@ class TextWindow {
   TextWindow& operator=(const TextWindow&) = delete;
   ~TextWindow() { close(); }
 
-  // At byte `offset` of the decoded file. A stream is read up to there.
-  void open(const SourceFile& file, int64_t offset);
+  // At byte `offset` of the decoded file. A stream is read up to there. Rows that start at `end` or later are not wanted: of
+  // what lies behind it a plain file is read in small pieces.
+  void open(const SourceFile& file, int64_t offset, int64_t end = std::numeric_limits<int64_t>::max());
   void close();
 
   const char* data() const { return reinterpret_cast<const char*>(buffer_.data()) + begin_; }
@@ -52,6 +54,7 @@ class TextWindow {
   size_t begin_ = 0, end_ = 0;
   int64_t offset_ = 0;
   int64_t next_ = 0;  // where the next read begins
+  int64_t wanted_ = 0;
   bool ended_ = true;
 };
 

@@ -11,7 +11,9 @@ namespace {
 
 struct Stopped {};
 
-std::vector<Unit> cut_units(const std::vector<SourceFile>& files, int64_t block_bytes) {
+std::vector<Unit> cut_units(const std::vector<SourceFile>& files, const ReadOptions& options) {
+  const int64_t block_bytes = std::max<int64_t>(options.block_bytes, 1);
+  const int64_t unit_bytes = block_bytes * std::max<int64_t>(options.unit_bytes / block_bytes, 1);
   std::vector<Unit> units;
   for (size_t f = 0; f < files.size(); ++f) {
     const SourceFile& file = files[f];
@@ -24,7 +26,7 @@ std::vector<Unit> cut_units(const std::vector<SourceFile>& files, int64_t block_
     // Cuts are at fixed places of the file, so that batches do not depend on the range that is asked for.
     int64_t begin = from;
     while (begin < to) {
-      const int64_t end = file.header_bytes + ((begin - file.header_bytes) / block_bytes + 1) * block_bytes;
+      const int64_t end = file.header_bytes + ((begin - file.header_bytes) / unit_bytes + 1) * unit_bytes;
       units.push_back({static_cast<int64_t>(f), begin, std::min(end, to)});
       begin = end;
     }
@@ -37,7 +39,7 @@ std::vector<Unit> cut_units(const std::vector<SourceFile>& files, int64_t block_
 Work::Work(const std::vector<SourceFile>& files, const ReadOptions& options, Progress& progress)
     : shared_{files, options, make_plan(files, options), {}},
       progress_(progress),
-      units_(cut_units(files, std::max<int64_t>(options.block_bytes, 1))),
+      units_(cut_units(files, options)),
       lines_(units_.size(), 0),
       failed_(std::numeric_limits<int64_t>::max()) {
   shared_.words.regions = std::make_shared<const Dictionary>(Dictionary{options.regions});
@@ -147,7 +149,7 @@ void Worker::read_unit(int64_t index, const Deliver& deliver) {
   const int64_t block = std::max<int64_t>(work_.shared().options.block_bytes, 1);
   decoder_.begin_file(unit.file);
   const bool within = unit.begin > file.header_bytes;
-  window_.open(file, within ? unit.begin - 1 : file.header_bytes);
+  window_.open(file, within ? unit.begin - 1 : file.header_bytes, unit.end);
   if (within) skip_line();
   for (int64_t begin = unit.begin; begin < unit.end;) {
     const int64_t next = file.header_bytes + ((begin - file.header_bytes) / block + 1) * block;

@@ -1,5 +1,6 @@
 """The C++ core: schedules, the CPU optimizer step, and the checks in front of every backend."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,27 @@ def format_minutes(
 
 MOST_REJECTS: int
 
+class TraceFunctions:
+    """Runtime tables as other tables join them, from rows (region, funcID, runtime, trigger group); see function_table.h."""
+
+    def __init__(self, rows: Sequence[tuple[str | None, str, str | None, str | None]]) -> None: ...
+    def add_plain(
+        self,
+        region: str | None,
+        text: bytes,
+        begin: int,
+        header: list[str],
+        word_of: Callable[[str, str], tuple[bool, str | None]],
+    ) -> bool:
+        """Adds the rows behind text's header; False where one is odd: then this table is of no use.
+
+        word_of(column, text) says whether a field is accepted and what it stands for, once for each different text.
+        """
+    def rows(self) -> list[tuple[str | None, str, str | None, str | None]]:
+        """Region, funcID, runtime, trigger group of every function."""
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits, equal for tables that say the same."""
+
 class TraceOptions:
     """What the trace reader shall do; made by rewarm.trace.options.read_options, which checks the arguments."""
 
@@ -156,15 +178,19 @@ class TraceOptions:
         on_error: str,
         threads: int,
         block_bytes: int,
+        unit_bytes: int,
         id_bytes: int,
         time_begin: float | None,
         time_end: float | None,
         clusters: list[int],
         functions: list[str],
-        runtime: list[tuple[str | None, str, str | None, str | None]] | None,
+        runtime: TraceFunctions | None,
         regions: list[str],
     ) -> None:
-        """Columns: empty = default. id_bytes: 0 = as the first row. clusters, functions: empty = all. Times in seconds."""
+        """Columns: empty = default. id_bytes: 0 = as the first row. clusters, functions: empty = all. Times in seconds.
+
+        block_bytes: text of a batch. unit_bytes: text that a thread takes at once, in whole batches; 0 = one.
+        """
 
 class TraceBatch:
     """Some rows, as Arrow lays them out."""
@@ -307,11 +333,11 @@ def trace_scan_minutes(
     histograms: bool,
     max_groups: int,
     text: str,
-    runtime: list[tuple[str | None, str, str | None, str | None]] | None,
+    runtime: TraceFunctions | None,
     workers: int,
     progress: Any,
 ) -> TraceAggregate:
-    """Adds up what is left in a reader. runtime: (region, funcID, runtime, trigger group) for the keys of that name."""
+    """Adds up what is left in a reader. runtime: for the keys runtime and trigger_group."""
 
 def trace_bin_of(x: float) -> int:
     """The bin of a number; see csrc/trace/histogram.h."""

@@ -15,7 +15,7 @@ flags="-std=c++17 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,addre
 objects=
 for source in "$root"/csrc/trace/text.cpp "$root"/csrc/trace/rows.cpp "$root"/csrc/trace/kernels*.cpp "$root"/csrc/trace/minute*.cpp \
   "$root"/csrc/trace/cold_start.cpp \
-  "$root"/csrc/trace/request.cpp "$root"/csrc/trace/plan.cpp "$root"/csrc/trace/dictionary.cpp "$root"/csrc/trace/derived.cpp \
+  "$root"/csrc/trace/request.cpp "$root"/csrc/trace/plan.cpp "$root"/csrc/trace/dictionary.cpp "$root"/csrc/trace/function_table.cpp "$root"/csrc/trace/derived.cpp \
   "$root"/csrc/trace/arena.cpp "$root"/csrc/trace/builder.cpp "$root"/csrc/trace/decoder*.cpp "$root"/csrc/trace/work.cpp \
   "$root"/csrc/trace/reader.cpp; do
   name=$(basename "$source" .cpp)

@@ -1,9 +1,15 @@
-"""What the tests of the runtime and trigger table share: the published counts, and a table written and read."""
+"""What the tests of the runtime and trigger table share: the published counts, and a table written and read in both ways."""
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
+from rewarm.errors import TraceError
 from rewarm.trace import runtime_trigger as rt
-from rewarm.trace.source import discover
+from rewarm.trace.header import parse_header
+from rewarm.trace.runtime_trigger_reading import RowByRow, Stated, read_plain
+from rewarm.trace.runtime_trigger_table import Functions
+from rewarm.trace.source import Source, discover
 
 HEADER = "funcID,cpu_request,runtime,triggerType-invocationType\n"
 
@@ -63,3 +69,59 @@ def write(folder, text, name="df_funcID_runtime_triggerType.csv"):
 
 def read(path, region=None, **options):
     return rt.read_functions(discover(path, table="runtime", region=region).sources, **options)
+
+
+POOLS = ["pool22-300-128", "custom-1000-1024", "custom.image.gpu-25800-32768", "a---b-400-256", "custom", "é-1-2"]
+
+
+NULLS = ["", "NaN", "null"]
+
+
+CELLS = {
+    "cpu_request": st.sampled_from([*NULLS, "0", "100", "-7", "25800.0", "2147483647", "-2147483648"]),
+    "triggerType-invocationType": st.sampled_from([*NULLS, *PUBLISHED_TRIGGERS]),
+    "owner": st.text(st.characters(codec="utf-8", exclude_characters=',"\r\n'), max_size=4),
+}
+
+
+@st.composite
+def plain_files(draw, one_runtime=True):
+    """A file without oddities, and the runtimes of its functions: one each, as the plain way asks, or a new one every row."""
+    number = st.integers(0, 999_999_999)
+    functions = draw(st.lists(st.builds("{}---{}---{}".format, number, number, st.sampled_from(POOLS)), min_size=1, max_size=5))
+    runtime = st.sampled_from([*NULLS, *PUBLISHED_RUNTIMES])
+    runtimes = {function: draw(runtime) for function in functions}
+    others = draw(st.lists(st.sampled_from(["runtime", *CELLS]), unique=True))
+    header = draw(st.permutations(["funcID", *others]))
+    lines = [",".join(header)]
+    for function in draw(st.lists(st.sampled_from(functions), min_size=1, max_size=12)):
+        own = {"funcID": function, "runtime": runtimes[function] if one_runtime else draw(runtime)}
+        lines.append(",".join(own[name] if name in own else draw(CELLS[name]) for name in header))
+    ending = draw(st.sampled_from(["\n", "\r\n"]))
+    return ending.join(lines) + draw(st.sampled_from([ending, ""])), {
+        ("R2", function): None if text in NULLS else text for function, text in runtimes.items()
+    }
+
+
+def both_ways(text, wanted=None, before=None):
+    """Whether the plain way reads the text; rows and stated places by it and row by row (its error, if it raises one)."""
+    data = text.encode()
+    header = parse_header(data.splitlines(keepends=True)[0], "t.csv")
+    source = Source("t.csv", "t.csv", None, None, "runtime", None, len(data), header.columns, header.nbytes, header.crlf)
+    accepted, outcomes = False, []
+    for plain in (True, False):
+        result, seen = Functions(), Stated()
+        if before:
+            seen.runtimes |= before
+            seen.rows.append(("before.csv", list(before), range(2, len(before) + 2)))
+        try:
+            if plain:
+                accepted = read_plain(source, data, result, wanted, seen)
+            else:
+                RowByRow(source, data, result, "raise", wanted, seen).run()
+        except TraceError as error:
+            outcomes.append(str(error))
+        else:
+            places = {key: (runtime, seen.place(key)) for key, runtime in seen.runtimes.items()}
+            outcomes.append((result.rows, places, result.rejects, result.rejected))
+    return accepted, *outcomes

@@ -143,6 +143,17 @@ def test_equals_plain_python(trace, by, workers):
     assert found.rejected == 0
 
 
+@pytest.mark.parametrize(("block", "unit"), [(1, 0), (700, 0), (700, 5000), (5000, 700)])
+def test_any_cut_gives_the_same_bits(trace, monkeypatch, block, unit):
+    """Text a batch, and text that a thread takes at once."""
+    root, _, functions = trace
+    question = (root, ("region", "runtime", "hour"), "totalCost_cold_start", 0.5)
+    whole = aggregate(*question, runtime=functions)
+    monkeypatch.setattr("rewarm.trace.aggregate_scan.BLOCK_BYTES", block)
+    monkeypatch.setattr("rewarm.trace.aggregate_scan.UNIT_BYTES", unit)
+    assert aggregate(*question, runtime=functions, workers=3).to_bytes() == whole.to_bytes()
+
+
 def test_filters(trace):
     root, rows, functions = trace
     found = aggregate(root, "region", "time", region=["R1", "R10"], time=(86400, None), clusterName=[2, 3])

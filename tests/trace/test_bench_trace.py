@@ -48,6 +48,16 @@ def test_a_small_run(report, capsys):
     assert "× pyarrow" in markdown
 
 
+def test_cases_by_name():
+    chosen = [t.name for t in trace._chosen(trace.Options(cases=("hourly", "group")))]
+    assert chosen == ["trace_group", "trace_hourly"]
+    result = CliRunner().invoke(cli.rewarm, ["bench", "--cases", "hours"])
+    assert result.exit_code == 1
+    assert "--cases: expected some of request, batches, group, hourly, exponents, gz, got 'hours'" in result.output
+    result = CliRunner().invoke(cli.rewarm, ["bench", "--only", "adamw", "--cases", "hourly"])
+    assert "--cases: they are of trace, which --only adamw leaves out" in result.output
+
+
 def test_torch_is_not_needed():
     code = (
         "import sys\n"

@@ -111,7 +111,7 @@ def tiny_ranges(monkeypatch):
 
 def test_minute_tables_have_the_same_bits_as_threads(minutes, cluster, tiny_ranges):
     found = aggregate(minutes, engine="ray", **MINUTE_QUESTION)
-    assert found.num_rows > 100
+    assert found.num_rows == 2 * 2 * 24  # metrics, runtimes (one of them null), hours
     assert found.to_bytes() == aggregate(minutes, **MINUTE_QUESTION).to_bytes()
     tasks = list(ray_room.cut(discover(minutes).sources, 2_000))
     assert 3 < len(tasks) < 16 and all(piece.whole for task in tasks for piece in task)
@@ -158,12 +158,11 @@ def test_ranges_of_the_default_size(tmp_path, cluster):
     assert found.to_bytes() == aggregate(tmp_path, **question).to_bytes()
 
 
-@pytest.mark.parametrize("policy", ["null", "skip"])
-def test_what_is_left_out_is_told_as_by_threads(tmp_path, cluster, small_ranges, policy):
+def test_what_is_left_out_is_told_as_by_threads(tmp_path, cluster, small_ranges):
     root = write(tmp_path)
     for region, line in (("R1", 1200), ("R2", 40), ("R2", 900)):
         break_line(root / region / "day_00.csv", line)
-    question = {**QUESTION, "by": ("clusterName",), "on_error": policy}
+    question = {**QUESTION, "by": ("clusterName",), "on_error": "skip"}
     found = aggregate(root, engine="ray", **question)
     assert found.to_bytes() == aggregate(root, **question).to_bytes()
     assert found.rejected == 3

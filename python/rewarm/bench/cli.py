@@ -41,6 +41,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
     default=(),
     help="Families of workloads: adamw, trace; default: those whose libraries are installed, with --quick the first of them.",
 )
+@click.option("--cases", type=Names(), default=(), help="Tables of trace: request, batches, group, hourly, exponents, gz.")
 @click.option("--sets", type=Names(), default=(), help="Parameter sets, e.g. sac,redq10,pythia70m.")
 @click.option("--dtypes", type=Names(), default=(), help="fp32, bf16 (bf16 moments), bf16_sr (fp32 moments).")
 @click.option(
@@ -60,6 +61,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]  # generic in new releas
 def bench(
     quick: bool,
     only: tuple[str, ...],
+    cases: tuple[str, ...],
     sets: tuple[str, ...],
     dtypes: tuple[str, ...],
     threads: tuple[int, ...],
@@ -89,9 +91,11 @@ def bench(
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InvalidArgument(f"--json: expected a file in an existing folder, got {str(json_file)!r}")
     asks_for_steps = bool(sets or dtypes or device or busy or cold)
-    families = only or _installed(asks_for_steps, quick)
+    families = only or (("trace",) if cases else _installed(asks_for_steps, quick))
+    if cases and "trace" not in families:
+        raise InvalidArgument(f"--cases: they are of trace, which --only {','.join(only)} leaves out")
 
-    named = {"--only": only, "--sets": sets, "--dtypes": dtypes, "--threads": threads}
+    named = {"--only": only, "--cases": cases, "--sets": sets, "--dtypes": dtypes, "--threads": threads}
     flags = {"--quick": quick, "--busy": busy, "--cold": cold, "--no-pin": not pin}
     command = ["rewarm", "bench", *(flag for flag, given in flags.items() if given)]
     command += [f"{option} {','.join(map(str, values))}" for option, values in named.items() if values]
@@ -129,7 +133,11 @@ def bench(
         from rewarm.bench import trace
 
         reports.append(
-            trace.run(trace.Options(quick=quick, threads=threads, rounds=rounds, megabytes=megabytes, pin=pin, command=spelled))
+            trace.run(
+                trace.Options(
+                    quick=quick, cases=cases, threads=threads, rounds=rounds, megabytes=megabytes, pin=pin, command=spelled
+                )
+            )
         )
         if json_file is not None:
             # The steps' report is there already; a run of both ends with one file of both.

@@ -24,7 +24,7 @@ from typing import Any
 from rewarm.bench import display, hardware, trace_cases, trace_files
 from rewarm.bench.timing import Statistics
 from rewarm.env import usable_cpus
-from rewarm.errors import RewarmError
+from rewarm.errors import InvalidArgument, RewarmError
 
 #: Megabytes of each text file, rounds, and the same for the quick run.
 MEGABYTES, ROUNDS = 300.0, 5
@@ -81,6 +81,7 @@ class Options:
     """What the command line asked for."""
 
     quick: bool = False
+    cases: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
     rounds: int | None = None
     megabytes: float | None = None
@@ -94,13 +95,13 @@ def run(options: Options) -> dict[str, Any]:
     Raises:
         RewarmError: Cases that do not compute the same, or ours does not run.
     """
+    tables = _chosen(options)
     console = display.console()
     header = hardware.header(None, list(options.command))
     before = usable_cpus()
     counts = options.threads or tuple(sorted({1, min(2, len(before))}))
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     megabytes = options.megabytes or (QUICK_MEGABYTES if options.quick else MEGABYTES)
-    tables = [table for table in TABLES if table.quick or not options.quick]
     notes: list[str] = []
     results: list[dict[str, Any]] = []
 
@@ -128,15 +129,28 @@ def run(options: Options) -> dict[str, Any]:
     return {"header": header, "results": results}
 
 
+def _chosen(options: Options) -> list[Table]:
+    """The tables that were asked for by their names, "trace_" left out; without names all, or those of the quick run."""
+    if not options.cases:
+        return [table for table in TABLES if table.quick or not options.quick]
+    known = {table.name.removeprefix("trace_"): table for table in TABLES}
+    for name in options.cases:
+        if name not in known:
+            raise InvalidArgument(f"--cases: expected some of {', '.join(known)}, got {name!r}")
+    return [table for name, table in known.items() if name in options.cases]
+
+
 def make_files(folder: Path, megabytes: float, tables: Sequence[Table]) -> None:
     """Writes what the cases of these tables read."""
     wanted = {table.inputs for table in tables}
-    trace_files.write_requests(folder / "request.csv", megabytes)
+    if wanted - {"cold_start"}:
+        trace_files.write_requests(folder / "request.csv", megabytes)
     if "exponents.csv" in wanted:
         trace_files.write_requests(folder / "exponents.csv", megabytes, spelling="exponents")
     if "request.csv.gz" in wanted:
         trace_files.pack(folder / "request.csv")
-    trace_files.write_cold_starts(folder, megabytes)
+    if "cold_start" in wanted:
+        trace_files.write_cold_starts(folder, megabytes)
 
 
 def _inputs(path: Path) -> Iterator[Path]:

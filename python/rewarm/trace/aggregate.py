@@ -7,7 +7,7 @@ threads, engines or merges. A quantile is within 0.782 % of the value at the 0-b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,9 @@ from rewarm import __version__
 from rewarm._native import core
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace.aggregate_scan import scan
-from rewarm.trace.aggregate_spec import Spec, checked_by, checked_quantiles, checked_values, fingerprint, quantile_name
+from rewarm.trace.aggregate_spec import Spec, checked_by, checked_quantiles, checked_values, quantile_name
 from rewarm.trace.listing import PathArgument
-from rewarm.trace.options import RuntimeArgument, listed, one_of, thread_count, time_range
+from rewarm.trace.options import RuntimeArgument, join_table, listed, one_of, thread_count, time_range
 from rewarm.trace.rejects import Rejects
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import discover
@@ -317,7 +317,7 @@ def aggregate(
         "time": list(time_range(time)),
         "clusterName": _sorted(listed("clusterName", clusterName, (int,))),
         "funcID": _sorted(listed("funcID", funcID, (str,))),
-        "runtime": fingerprint(joined),
+        "runtime": None if joined is None else joined.fingerprint(),
         "on_error": on_error,
     }
     spec = Spec(kind, keys, columns, wanted, tuple(sorted(filters.items())))
@@ -328,13 +328,12 @@ def aggregate(
     return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
 
 
-def _functions(path: PathArgument, runtime: RuntimeArgument | None) -> Mapping[Any, tuple[str | None, str | None]]:
-    if isinstance(runtime, Mapping):
-        return runtime
-    from rewarm.trace.runtime_trigger import functions, read_functions
+def _functions(path: PathArgument, runtime: RuntimeArgument | None) -> core.TraceFunctions:
+    given = join_table(runtime)
+    if given is not None:
+        return given
+    from rewarm.trace.runtime_trigger_join import join_sources
 
-    if runtime is not None:
-        return functions(runtime)
     try:
         beside = discover(path, table="runtime").sources
     except TraceError as error:
@@ -342,7 +341,7 @@ def _functions(path: PathArgument, runtime: RuntimeArgument | None) -> Mapping[A
             "aggregate: by: runtime and trigger_group need runtime=, the path of the runtime tables; none lie under "
             f"{os.fspath(path) if isinstance(path, str | os.PathLike) else 'the paths given'}"
         ) from error
-    return read_functions(beside).lookup()
+    return join_sources(beside)
 
 
 def _sorted(given: list[Any] | None) -> list[Any] | None:

@@ -9,11 +9,17 @@ from rewarm._native import core
 from rewarm.errors import InvalidArgument
 from rewarm.trace.aggregate_spec import Spec
 from rewarm.trace.minute import COLUMNS, minute_reader
-from rewarm.trace.options import read_options, runtime_rows, thread_count
+from rewarm.trace.options import read_options, thread_count
 from rewarm.trace.source import Source
 
 #: Text a batch: its columns stay in the second-level cache between the reader and the groups.
 BLOCK_BYTES = 256 << 10
+#: Text that a thread takes at once: each piece begins and ends within a row, which costs a look at its neighbours.
+UNIT_BYTES = 1 << 20
+#: Of many small files the whole of each: an hour of one region is in one file, and so in the groups of one thread alone.
+FILE_BYTES = 8 << 20
+#: So many files a thread are many: no thread waits long for another's last one.
+MANY_FILES = 16
 
 #: The same of minute tables, nine tenths of which are commas.
 MINUTE_BLOCK_BYTES = 1 << 20
@@ -26,8 +32,11 @@ _JOINED = ("runtime", "trigger_group")
 _MINUTE_KEYS = ("region", "metric", "stat", "funcID", *_OF_FUNCTION, *_JOINED, *_OF_TIME)
 _MINUTE_VALUES = ("value", "time")
 #: The minute table's columns that a key is made of, where it is none of them.
-_MADE_OF = dict.fromkeys(_OF_TIME, ("time",)) | dict.fromkeys(_OF_FUNCTION, ("funcID",))
-_MADE_OF |= dict.fromkeys(_JOINED, ("region", "funcID"))
+_MADE_OF: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_OF_TIME, ("time",)),
+    **dict.fromkeys(_OF_FUNCTION, ("funcID",)),
+    **dict.fromkeys(_JOINED, ("region", "funcID")),
+}
 
 
 def scan(
@@ -58,7 +67,15 @@ def scan(
         raise InvalidArgument(f"aggregate: table: expected cold_start, request or minute, got {spec.table!r}")
     # A count of rows needs a column too: the region costs nothing to read.
     columns = list(dict.fromkeys((*spec.by, *spec.values))) or ["region"]
-    options = read_options(sources, table=spec.table, columns=columns, threads=workers, block_bytes=BLOCK_BYTES, **settings)
+    options = read_options(
+        sources,
+        table=spec.table,
+        columns=columns,
+        threads=workers,
+        block_bytes=BLOCK_BYTES,
+        unit_bytes=_unit_bytes(sources, workers),
+        **settings,
+    )
     return core.trace_scan(
         sources=sources,
         options=options,
@@ -69,6 +86,12 @@ def scan(
         text=spec.text(),
         progress=progress,
     )
+
+
+def _unit_bytes(sources: Sequence[Source], workers: int | None) -> int:
+    """Text that a thread takes at once."""
+    small = sum(source.size for source in sources) <= FILE_BYTES * len(sources)
+    return FILE_BYTES if small and len(sources) >= MANY_FILES * thread_count(workers) else UNIT_BYTES
 
 
 def _scan_minutes(
@@ -101,7 +124,7 @@ def _scan_minutes(
         histograms=bool(spec.quantiles),
         max_groups=max_groups,
         text=spec.text(),
-        runtime=runtime_rows(settings["runtime"]),
+        runtime=settings["runtime"],
         workers=thread_count(workers),
         progress=progress,
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -121,14 +120,6 @@ def checked_quantiles(quantiles: float | Iterable[float], values: Sequence[str])
     if checked and not values:
         raise InvalidArgument("aggregate: quantiles: of which column? values= is empty")
     return tuple(checked)
-
-
-def fingerprint(functions: Mapping[tuple[str | None, str], tuple[str | None, str | None]] | None) -> str | None:
-    """Of a runtime table: aggregates that were joined with different ones are answers to different questions."""
-    if functions is None:
-        return None
-    rows = "\n".join(sorted(map(repr, functions.items())))
-    return hashlib.sha256(rows.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _names(argument: str, given: str | Iterable[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from rewarm.trace.decoder import compression_of, sniff
 PathArgument: TypeAlias = "str | os.PathLike[str] | list[str | os.PathLike[str]] | tuple[str | os.PathLike[str], ...]"
 
 _PACKED = (".gz", ".zst")
+_HEAD_BYTES = 2048
 #: Spark's own numbering, ``part-00000-<uuid>.c000``, is no ending.
 _SPARK_PART = re.compile(r"\.c\d+", re.IGNORECASE)
 
@@ -36,6 +37,7 @@ class Candidate:
         named: Whether the caller named it, or it ends in .csv: then it must hold a table, otherwise it may.
         size: Bytes on disk.
         order: Sorts candidates.
+        line: The first line of a plain file, where the first few KB hold all of it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Candidate:
     named: bool
     size: int
     order: tuple[bytes, bytes]
+    line: bytes | None = None
 
 
 @dataclass
@@ -204,14 +207,16 @@ def _candidates(path: str, name: str, named: bool, ignored: list[str]) -> Iterat
                 raise TraceError(f"{name}: the file is empty", file=name)
             ignored.append(name)
             return
-        with open(path, "rb") as opened:
-            kind = sniff(opened.read(4))
+        head = _head(path)
     except OSError as error:
         raise TraceError(f"{name}: cannot be read: {error.strerror or error}", file=name) from error
+    kind = sniff(head[:4])
     key = os.fsencode(name)
     if kind != "zip" and ending != ".zip":
         packed = compression_of(path) or kind
-        yield Candidate(_printable(name), path, None, packed, named or ending == ".csv", about.st_size, (key, b""))
+        line = head[: head.find(b"\n") + 1] if packed is None else b""
+        certain = named or ending == ".csv"
+        yield Candidate(_printable(name), path, None, packed, certain, about.st_size, (key, b""), line or None)
         return
     for member in list_members(path, _printable(name)):
         full = f"{_printable(name)}!{_printable(member.name)}"
@@ -225,9 +230,20 @@ def _candidates(path: str, name: str, named: bool, ignored: list[str]) -> Iterat
         yield Candidate(full, path, member, member.compression, ending == ".csv", member.compressed_size, order)
 
 
+def _head(path: str) -> bytes:
+    """The first bytes, enough for the header of most tables: a file is opened once, of thousands of small ones."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _HEAD_BYTES)
+    finally:
+        os.close(descriptor)
+
+
 def relative(path: str, base: str) -> str:
     """The path below `base`."""
-    return path if base == os.sep else os.path.relpath(path, base)
+    if base == os.sep:
+        return path
+    return path[len(base) + 1 :] if path.startswith(base + os.sep) else os.path.relpath(path, base)
 
 
 def _printable(name: str) -> str:

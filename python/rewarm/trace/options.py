@@ -76,17 +76,15 @@ def one_of(name: str, value: str, accepted: tuple[str, ...]) -> str:
     return value
 
 
-def runtime_rows(
-    runtime: RuntimeArgument | None,
-) -> list[tuple[str | None, str, str | None, str | None]] | None:
-    """The runtime tables as rows (region, funcID, runtime, trigger group)."""
-    if runtime is None:
-        return None
+def join_table(runtime: RuntimeArgument | core.TraceFunctions | None) -> core.TraceFunctions | None:
+    """The runtime tables as the engine joins them."""
+    if runtime is None or isinstance(runtime, core.TraceFunctions):
+        return runtime
     if isinstance(runtime, Mapping):
-        return [(region, function, *values) for (region, function), values in runtime.items()]
-    from rewarm.trace.runtime_trigger import functions
+        return core.TraceFunctions([(region, function, *values) for (region, function), values in runtime.items()])
+    from rewarm.trace.runtime_trigger_join import join_of
 
-    return [(region, function, *values) for (region, function), values in functions(runtime).items()]
+    return join_of(runtime)
 
 
 def regions_of(sources: Iterable[Source]) -> list[str]:
@@ -103,11 +101,12 @@ def read_options(
     clusterName: int | Sequence[int] | None = None,
     funcID: str | Sequence[str] | None = None,
     ids: str = "binary",
-    runtime: RuntimeArgument | None = None,
+    runtime: RuntimeArgument | core.TraceFunctions | None = None,
     on_error: str = "raise",
     unknown_columns: str = "raise",
     threads: int | None = None,
     block_bytes: int | None = None,
+    unit_bytes: int = 0,
 ) -> Any:
     """The engine's options for the cold-start or request table; InvalidArgument says what is accepted."""
     clusters = listed("clusterName", clusterName, (int,))
@@ -123,11 +122,12 @@ def read_options(
         on_error=one_of("on_error", on_error, _ON_ERROR),
         threads=thread_count(threads),
         block_bytes=BLOCK_BYTES if block_bytes is None else block_bytes,
+        unit_bytes=unit_bytes,
         id_bytes=0,
         time_begin=begin,
         time_end=end,
         clusters=clusters or [],
         functions=listed("funcID", funcID, (str,)) or [],
-        runtime=runtime_rows(runtime),
+        runtime=join_table(runtime),
         regions=regions_of(sources),
     )

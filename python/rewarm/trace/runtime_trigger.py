@@ -56,7 +56,7 @@ def read_functions(
     present = set(PUBLISHED)
     stated = Stated()
     for source in sources:
-        _check_header(source, columns or (), unknown_columns)
+        check_header(source, columns or (), unknown_columns)
         present &= set(source.header)
         result.assumed = result.assumed or source.region is None
         read_source(source, result, on_error=on_error, wanted=wanted, stated=stated)
@@ -68,7 +68,8 @@ def read_functions(
 _NEEDS = {name: "triggerType-invocationType" if name.startswith("trigger") else "funcID" for name in DERIVED}
 
 
-def _check_header(source: Source, columns: Sequence[str], unknown_columns: str) -> None:
+def check_header(source: Source, columns: Sequence[str], unknown_columns: str) -> None:
+    """Raises where the file has a column that is not known, or lacks one that is asked for."""
     where = f"{source.name}:1"
     for name in source.header:
         if name not in PUBLISHED and unknown_columns != "ignore":

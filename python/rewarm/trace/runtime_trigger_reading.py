@@ -57,12 +57,12 @@ def read_source(
     Raises:
         TraceError: The file cannot be opened or unpacked, or the first field or row that cannot be read under "raise".
     """
-    data = _content(source)
+    data = content(source)
     if not read_plain(source, data, result, wanted, stated):
         RowByRow(source, data, result, on_error, wanted, stated).run()
 
 
-def _content(source: Source) -> bytes:
+def content(source: Source) -> bytes:
     """The whole file, decompressed."""
     try:
         if source.compression is None:

@@ -259,6 +259,8 @@ def _source(candidate: Candidate, table: str | None, parse: Callable[[bytes, str
 
 
 def _first_line(candidate: Candidate) -> bytes:
+    if candidate.line is not None:
+        return candidate.line
     try:
         if candidate.compression is None:
             with open(candidate.path, "rb", buffering=0) as opened:

@@ -13,6 +13,7 @@ void bind_trace_functions(pybind11::module_& m);
 void bind_trace_aggregate(pybind11::module_& m);
 void bind_trace_kernels(pybind11::module_& m);
 void bind_trace_minute(pybind11::module_& m);
+void bind_trace_scan(pybind11::module_& m);
 void bind_trace_synthetic(pybind11::module_& m);
 
 }  // namespace rewarm

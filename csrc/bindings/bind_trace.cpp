@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "bindings/bind.h"
-#include "bindings/trace_read.h"
+#include "bindings/reader_face.h"
 #include "trace/trace_error.h"
 
 namespace py = pybind11;
@@ -45,7 +45,7 @@ void translate_trace_failures() {
 // Waits in slices, so that Ctrl-C ends a read within one of them.
 constexpr int kSliceMilliseconds = 50;
 
-class TraceReader {
+class TraceReader : public StreamFailure {
  public:
   TraceReader(const py::sequence& sources, const ReadOptions& options, bool recycle, const std::string& version)
       : reader_(make(cast_sources(sources, options.regions), options, recycle)),
@@ -67,7 +67,20 @@ class TraceReader {
     }
   }
 
-  OrderedReader& reader() { return *reader_; }
+  // Codes are the same in all batches, so the longest dictionary serves them all.
+  void table_made(TraceTable* table) const {
+    for (size_t c = 0; c < fields_.fields.size() && !table->batches.empty(); ++c) {
+      if (fields_.fields[c].type != Type::kDictionary) continue;
+      std::shared_ptr<const trace::Dictionary> longest = table->batches.front()->columns[c].dictionary;
+      for (const auto& batch : table->batches)
+        if (batch->columns[c].dictionary->words.size() > longest->words.size()) longest = batch->columns[c].dictionary;
+      for (const auto& batch : table->batches) std::const_pointer_cast<Batch>(batch)->columns[c].dictionary = longest;
+    }
+  }
+
+  std::vector<trace::Reject> rejects(int64_t* count) const { return reader_->rejects(count); }
+  trace::Progress& progress() { return reader_->progress(); }
+  void stop() { reader_->stop(); }
   const trace::ArrowFields& fields() const { return fields_; }
 
  private:
@@ -79,63 +92,6 @@ class TraceReader {
   std::unique_ptr<OrderedReader> reader_;
   trace::ArrowFields fields_;
 };
-
-// The one stream of a reader. Whoever pulls may hold the GIL or not, and workers may need it.
-class ReaderSource : public trace::BatchSource {
- public:
-  explicit ReaderSource(std::shared_ptr<TraceReader> reader) : reader_(std::move(reader)) {}
-  ~ReaderSource() override {
-    py::gil_scoped_acquire gil;
-    reader_.reset();
-  }
-  const trace::ArrowFields& fields() const override { return reader_->fields(); }
-  std::shared_ptr<const Batch> next() override {
-    if (PyGILState_Check() != 0) {
-      py::gil_scoped_release release;
-      return pull();
-    }
-    return pull();
-  }
-
- private:
-  std::shared_ptr<const Batch> pull() {
-    try {
-      return reader_->next([] { check_signals(); });
-    } catch (const py::error_already_set& error) {
-      // The stream's interface carries text only: the consumer gets the text, and Python its interrupt again.
-      py::gil_scoped_acquire gil;
-      if (error.matches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt();
-      throw Error(ErrorKind::kTrace, error.what());
-    }
-  }
-
-  std::shared_ptr<TraceReader> reader_;
-};
-
-std::unique_ptr<TraceTable> read_all(TraceReader& reader, const py::object& progress) {
-  auto table = std::make_unique<TraceTable>();
-  table->fields = reader.fields();
-  const auto tell = [&] {
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    const trace::Progress& p = reader.reader().progress();
-    if (!progress.is_none()) progress(p.bytes.load(), p.rows.load());
-  };
-  {
-    py::gil_scoped_release release;
-    while (std::shared_ptr<const Batch> batch = reader.next(tell)) table->batches.push_back(std::move(batch));
-    // Codes are the same in all batches, so the longest dictionary serves them all.
-    for (size_t c = 0; c < table->fields.fields.size() && !table->batches.empty(); ++c) {
-      if (table->fields.fields[c].type != Type::kDictionary) continue;
-      std::shared_ptr<const trace::Dictionary> longest = table->batches.front()->columns[c].dictionary;
-      for (const auto& batch : table->batches)
-        if (batch->columns[c].dictionary->words.size() > longest->words.size()) longest = batch->columns[c].dictionary;
-      for (const auto& batch : table->batches) std::const_pointer_cast<Batch>(batch)->columns[c].dictionary = longest;
-    }
-    if (!progress.is_none()) tell();
-  }
-  return table;
-}
 
 // ---- numpy ---------------------------------------------------------------------------------------------------------------
 
@@ -230,13 +186,6 @@ py::object column_values(const trace::ArrowFields& fields, const std::vector<std
   throw Error(ErrorKind::kInvalidArgument, "column " + field.name + " has no numpy form");
 }
 
-trace::OnError on_error_of(const std::string& name) {
-  if (name == "raise") return trace::OnError::kRaise;
-  if (name == "null") return trace::OnError::kNull;
-  if (name == "skip") return trace::OnError::kSkip;
-  throw Error(ErrorKind::kInvalidArgument, "on_error: expected raise, null or skip, got \"" + name + "\"");
-}
-
 ReadOptions read_options(const std::string& table, std::vector<std::string> columns, bool text_ids, bool ignore_unknown,
                          const std::string& on_error, int threads, int64_t block_bytes, int64_t unit_bytes, int32_t id_bytes,
                          std::optional<double> time_begin, std::optional<double> time_end, std::vector<int16_t> clusters,
@@ -276,40 +225,10 @@ void bind_trace(py::module_& m) {
            py::arg("id_bytes"), py::arg("time_begin"), py::arg("time_end"), py::arg("clusters"), py::arg("functions"),
            py::arg("runtime"), py::arg("regions"));
 
-  py::class_<TraceReader, std::shared_ptr<TraceReader>>(m, "TraceReader")
-      .def(py::init<const py::sequence&, const ReadOptions&, bool, const std::string&>(), py::arg("sources"),
-           py::arg("options"), py::arg("recycle"), py::arg("version"))
-      .def_property_readonly("fields", [](const TraceReader& r) { return field_list(r.fields()); })
-      .def("next",
-           [](TraceReader& r) -> py::object {
-             std::shared_ptr<const Batch> batch;
-             {
-               py::gil_scoped_release release;
-               batch = r.next([] { check_signals(); });
-             }
-             return batch == nullptr ? py::object(py::none()) : py::cast(TraceBatch{r.fields(), std::move(batch)});
-           })
-      .def("read_all", &read_all, py::arg("progress"))
-      .def(
-          "stop", [](TraceReader& r) { r.reader().stop(); }, py::call_guard<py::gil_scoped_release>())
-      .def("counters",
-           [](TraceReader& r) {
-             const trace::Progress& p = r.reader().progress();
-             return py::make_tuple(p.bytes.load(), p.rows.load(), p.files.load());
-           })
-      .def("rejects",
-           [](TraceReader& r) {
-             int64_t count = 0;
-             std::vector<trace::Reject> found;
-             {
-               py::gil_scoped_release release;
-               found = r.reader().rejects(&count);
-             }
-             return py::make_tuple(count, reject_list(found));
-           })
-      .def("schema_capsule", [](const TraceReader& r) { return schema_capsule(r.fields()); })
-      .def("stream_capsule",
-           [](const std::shared_ptr<TraceReader>& r) { return stream_capsule(std::make_shared<ReaderSource>(r)); });
+  py::class_<TraceReader, std::shared_ptr<TraceReader>> reader(m, "TraceReader");
+  reader.def(py::init<const py::sequence&, const ReadOptions&, bool, const std::string&>(), py::arg("sources"),
+             py::arg("options"), py::arg("recycle"), py::arg("version"));
+  bind_reader(reader);
 
   py::class_<TraceBatch>(m, "TraceBatch")
       .def_property_readonly("num_rows", [](const TraceBatch& b) { return b.batch->rows; })

@@ -1,8 +1,8 @@
-// Python face of trace/aggregate: a sink that can be fed by hand, and the aggregate that a scan or a merge gives.
+// Python face of trace/aggregate: a sink that can be fed by hand, and the aggregate that a scan (bind_trace_scan) or a merge
+// gives.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -17,10 +17,6 @@
 #include "trace/aggregate_bytes.h"
 #include "trace/aggregate_columns.h"
 #include "trace/aggregate_sink.h"
-#include "trace/for_each.h"
-#include "trace/minute.h"
-#include "trace/minute_keys.h"
-#include "trace/trace_error.h"
 
 namespace py = pybind11;
 
@@ -45,7 +41,7 @@ Type key_type(const std::string& name) {
 }
 
 using Keys = std::vector<std::pair<std::string, std::string>>;  // name, type
-using Files = std::vector<std::tuple<py::object, std::string, int64_t, int64_t>>;
+using Files = std::vector<std::tuple<std::optional<std::string>, std::string, int64_t, int64_t>>;
 
 AggregateSpec make_spec(const Keys& keys, std::vector<std::string> values, bool histograms, int64_t max_groups,
                         std::string text) {
@@ -155,12 +151,29 @@ class ColumnSink {
   AggregateSink sink_;
 };
 
-void set_files(Aggregate& a, const Files& files, int64_t rejected) {
+// region, file, line, byte, column, text, expected, action
+using Rejects = std::vector<std::tuple<std::optional<std::string>, std::string, int64_t, int64_t, std::optional<std::string>,
+                                       std::string, std::string, std::string>>;
+
+void set_files(Aggregate& a, const Files& files, int64_t rejected, const Rejects& rejects) {
   std::vector<FileRange> ranges;
-  for (const auto& [region, name, begin, end] : files)
-    ranges.push_back({region.is_none() ? "" : region.cast<std::string>(), name, begin, end});
+  for (const auto& [region, name, begin, end] : files) ranges.push_back({region.value_or(""), name, begin, end});
+  std::vector<trace::AggregateReject> kept;
+  for (const auto& [region, file, line, byte, column, text, expected, action] : rejects)
+    kept.push_back({region.value_or(""), file, line, byte, column.value_or(""), text, expected, action});
   a.files = trace::join_ranges(std::move(ranges));
+  a.rejects = trace::first_rejects(std::move(kept));
   a.rejected = rejected;
+}
+
+// Without the region: the columns of rewarm.trace.rejects.Reject.
+py::list rejects_of(const Aggregate& a) {
+  py::list list;
+  for (const trace::AggregateReject& r : a.rejects) {
+    const py::object column = r.column.empty() ? py::object(py::none()) : py::object(shown(r.column));
+    list.append(py::make_tuple(shown(r.file), r.line, r.byte, column, shown(r.text), shown(r.expected), shown(r.action)));
+  }
+  return list;
 }
 
 py::list files_of(const Aggregate& a) {
@@ -259,184 +272,6 @@ py::object exact_sum(const Aggregate& a, int64_t group, size_t value) {
   return py::module_::import("builtins").attr("int").attr("from_bytes")(raw, "little", py::arg("signed") = true);
 }
 
-// ---- a scan ------------------------------------------------------------------------------------------------------------
-
-size_t index_of(const std::vector<trace::OutputField>& fields, const std::string& name) {
-  for (size_t i = 0; i < fields.size(); ++i)
-    if (fields[i].name == name) return i;
-  throw Error(ErrorKind::kInvalidArgument, "aggregate: " + name + " is not among the columns that are read");
-}
-
-bool numeric(Type type) { return type <= Type::kFloat64; }
-
-// Key types and the values' kind, from the columns that the read will give.
-AggregateSpec spec_of(const std::vector<trace::OutputField>& fields, const std::vector<std::string>& by,
-                      const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text) {
-  AggregateSpec spec;
-  for (const std::string& name : by) spec.keys.push_back({name, fields[index_of(fields, name)].type});
-  for (const std::string& name : values) {
-    if (!numeric(fields[index_of(fields, name)].type))
-      throw Error(ErrorKind::kInvalidArgument,
-                  "aggregate: values: expected columns of numbers; " + name + " holds text or ids");
-    spec.values.push_back(name);
-  }
-  spec.histograms = histograms;
-  spec.max_groups = max_groups;
-  spec.text = std::move(text);
-  return spec;
-}
-
-FileRange range_of(const trace::SourceFile& file, const std::vector<std::string>& regions) {
-  const std::string region = file.region < 0 ? "" : regions[static_cast<size_t>(file.region)];
-  if (file.open) return {region, file.name, 0, -1};
-  return {region, file.name, file.range_begin, std::min(file.range_end, file.size)};
-}
-
-// The rows that were taken are gone: the place is the text of their batch.
-[[noreturn]] void throw_too_large(const trace::TooLarge& found, const trace::SourceFile& file, const std::string& column) {
-  const std::string number = py::repr(py::float_(found.number)).cast<std::string>();
-  const char* expected = "a number below 2**62 in size, so that its sum is exact";
-  throw trace::TraceFailure(file.name + ", in the " + std::to_string(found.bytes) + " bytes from byte " +
-                                std::to_string(found.first_byte) + ", column " + column + ": expected " + expected + ", got " +
-                                number,
-                            {file.name, -1, found.first_byte, column, number, expected});
-}
-
-// (aggregate, rejects)
-py::tuple scan(const py::sequence& sources, const trace::ReadOptions& options, const std::vector<std::string>& by,
-               const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text,
-               const py::object& progress) {
-  const std::vector<trace::SourceFile> files = cast_sources(sources, options.regions);
-  trace::Progress counters;
-  std::vector<trace::Reject> rejects;
-  std::shared_ptr<Aggregate> aggregate;
-  const auto tell = [&] {
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress.is_none()) progress(counters.bytes.load(), counters.rows.load());
-  };
-  std::optional<trace::TooLarge> too_large;
-  {
-    py::gil_scoped_release release;
-    std::vector<FileRange> ranges;
-    for (const trace::SourceFile& file : files) ranges.push_back(range_of(file, options.regions));
-    ranges = trace::join_ranges(std::move(ranges));
-    const std::vector<trace::OutputField> fields = trace::output_fields(files, options);
-    std::vector<size_t> key_columns, value_columns;
-    for (const std::string& name : by) key_columns.push_back(index_of(fields, name));
-    for (const std::string& name : values) value_columns.push_back(index_of(fields, name));
-    AggregateSink sink(spec_of(fields, by, values, histograms, max_groups, std::move(text)), std::move(key_columns),
-                       std::move(value_columns), options.threads);
-    int64_t rejected = 0;
-    trace::read_into(files, options, sink, counters, &rejects, &rejected, tell);
-    too_large = sink.too_large();
-    if (!too_large) {
-      aggregate = std::make_shared<Aggregate>(sink.finish(options.threads));
-      aggregate->files = std::move(ranges);
-      aggregate->rejected = rejected;
-    }
-  }
-  if (too_large) throw_too_large(*too_large, files[static_cast<size_t>(too_large->file)], values[too_large->value]);
-  if (!progress.is_none()) tell();
-  return py::make_tuple(aggregate, reject_list(rejects));
-}
-
-// ---- batches that somebody else reads --------------------------------------------------------------------------------------
-
-// Batches with the columns `fields` through the sink of a scan. Time keys that are not among the fields are made of the column
-// time, in whole seconds.
-class MinuteSink {
- public:
-  MinuteSink(const std::vector<trace::OutputField>& fields, const std::vector<std::string>& by,
-             const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text, int workers)
-      : fields_(with_time_keys(fields, by)), given_(fields.size()), workers_(workers) {
-    std::vector<size_t> key_columns, value_columns;
-    for (const std::string& name : by) key_columns.push_back(index_of(fields_, name));
-    for (const std::string& name : values) value_columns.push_back(index_of(fields_, name));
-    if (given_ < fields_.size()) time_ = index_of(fields_, "time");
-    sink_ = std::make_unique<AggregateSink>(spec_of(fields_, by, values, histograms, max_groups, std::move(text)),
-                                            std::move(key_columns), std::move(value_columns), workers);
-  }
-
-  // Each worker takes its share; what a batch is added to decides nothing.
-  void consume(const std::vector<std::shared_ptr<const Batch>>& batches) {
-    std::vector<std::exception_ptr> errors(static_cast<size_t>(workers_));
-    trace::for_each(workers_, workers_, [&](int64_t worker) {
-      try {
-        for (size_t b = static_cast<size_t>(worker); b < batches.size(); b += static_cast<size_t>(workers_))
-          sink_->consume(static_cast<int>(worker), widened(*batches[b]));
-      } catch (...) {
-        errors[static_cast<size_t>(worker)] = std::current_exception();
-      }
-    });
-    for (const std::exception_ptr& error : errors)
-      if (error) std::rethrow_exception(error);
-  }
-
-  std::shared_ptr<Aggregate> finish() const { return std::make_shared<Aggregate>(sink_->finish(workers_)); }
-  std::optional<trace::TooLarge> too_large() const { return sink_->too_large(); }
-
- private:
-  static std::vector<trace::OutputField> with_time_keys(std::vector<trace::OutputField> fields,
-                                                        const std::vector<std::string>& by) {
-    for (const std::string& name : by)
-      if (const auto key = trace::time_key_of(name)) fields.push_back({name, key->type, key->width, ""});
-    return fields;
-  }
-
-  // A batch is a few shared buffers, so the copy is cheap.
-  Batch widened(const Batch& batch) const {
-    Batch out = batch;
-    for (size_t i = given_; i < fields_.size(); ++i)
-      out.columns.push_back(trace::time_key_column(*trace::time_key_of(fields_[i].name), batch.columns[time_], batch.rows));
-    return out;
-  }
-
-  std::vector<trace::OutputField> fields_;
-  size_t given_;  // fields that the batches have
-  size_t time_ = 0;
-  int workers_;
-  std::unique_ptr<AggregateSink> sink_;
-};
-
-// The aggregate of what a reader of minute tables gives; its files and rejects are for the caller to add.
-std::shared_ptr<Aggregate> scan_minutes(const py::object& reader, const std::vector<std::string>& by,
-                                        const std::vector<std::string>& values, bool histograms, int64_t max_groups,
-                                        const std::string& text, int workers, const py::sequence& sources,
-                                        const py::object& progress) {
-  std::optional<MinuteSink> sink;
-  std::vector<std::shared_ptr<const Batch>> batches;
-  const py::object next = reader.attr("next");
-  for (bool more = true; more;) {
-    batches.clear();
-    while (batches.size() < static_cast<size_t>(2 * workers)) {
-      const py::object found = next();
-      more = !found.is_none();
-      if (!more) break;
-      batches.push_back(found.cast<const TraceBatch&>().batch);
-    }
-    if (!sink) {
-      const std::vector<std::string> columns = reader.attr("columns").cast<std::vector<std::string>>();
-      sink.emplace(trace::minute_fields(columns), by, values, histograms, max_groups, text, workers);
-    }
-    {
-      py::gil_scoped_release release;
-      sink->consume(batches);
-    }
-    if (!progress.is_none()) {
-      const auto counters = reader.attr("counters")().cast<py::tuple>();
-      progress(counters[0], counters[1]);
-    }
-  }
-  if (const auto found = sink->too_large()) {
-    trace::SourceFile file;
-    file.name = sources[static_cast<size_t>(found->file)].attr("name").cast<std::string>();
-    throw_too_large(*found, file, values[found->value]);
-  }
-  py::gil_scoped_release release;
-  return sink->finish();
-}
-
 }  // namespace
 
 void bind_trace_aggregate(py::module_& m) {
@@ -449,7 +284,8 @@ void bind_trace_aggregate(py::module_& m) {
       .def_property_readonly("text", [](const Aggregate& a) { return a.spec.text; })
       .def_readonly("rejected", &Aggregate::rejected)
       .def_property_readonly("files", &files_of)
-      .def("set_files", &set_files, py::arg("files"), py::arg("rejected"))
+      .def_property_readonly("rejects", &rejects_of)
+      .def("set_files", &set_files, py::arg("files"), py::arg("rejected"), py::arg("rejects") = Rejects())
       .def("to_bytes", &to_bytes)
       .def_static("from_bytes", &from_bytes, py::arg("data"))
       .def_static("merge", &merge, py::arg("aggregates"), py::arg("threads"))
@@ -483,10 +319,6 @@ void bind_trace_aggregate(py::module_& m) {
       .def("feed", &ColumnSink::feed, py::arg("worker"), py::arg("rows"), py::arg("columns"))
       .def("too_large", &ColumnSink::too_large)
       .def("finish", &ColumnSink::finish, py::arg("threads"));
-  m.def("trace_scan", &scan, py::arg("sources"), py::arg("options"), py::arg("by"), py::arg("values"), py::arg("histograms"),
-        py::arg("max_groups"), py::arg("text"), py::arg("progress"));
-  m.def("trace_scan_minutes", &scan_minutes, py::arg("reader"), py::arg("by"), py::arg("values"), py::arg("histograms"),
-        py::arg("max_groups"), py::arg("text"), py::arg("workers"), py::arg("sources"), py::arg("progress"));
 }
 
 }  // namespace rewarm

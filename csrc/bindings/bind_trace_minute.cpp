@@ -3,13 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "bindings/bind.h"
-#include "bindings/trace_read.h"
-#include "common/error.h"
-#include "trace/minute.h"
+#include "bindings/minute_read.h"
 
 namespace py = pybind11;
 
@@ -18,111 +15,6 @@ namespace {
 
 using trace::Batch;
 using trace::Dictionary;
-using trace::MinuteFile;
-using trace::MinuteHeader;
-using trace::MinuteOptions;
-
-trace::OnError on_error_of(const std::string& name) {
-  if (name == "raise") return trace::OnError::kRaise;
-  return name == "null" ? trace::OnError::kNull : trace::OnError::kSkip;
-}
-
-int32_t code_of(const py::object& word, Dictionary* dictionary) {
-  if (word.is_none()) return -1;
-  auto& words = dictionary->words;
-  const std::string text = word.cast<std::string>();
-  const auto found = std::find(words.begin(), words.end(), text);
-  if (found == words.end()) return words.push_back(text), static_cast<int32_t>(words.size()) - 1;
-  return static_cast<int32_t>(found - words.begin());
-}
-
-class PyMinuteReader {
- public:
-  PyMinuteReader(const py::sequence& sources, const std::vector<std::string>& columns, const std::vector<std::string>& regions,
-                 const std::vector<std::string>& functions, std::optional<double> time_begin, std::optional<double> time_end,
-                 const std::string& on_error, bool ignore_unknown, int threads, int64_t block_bytes, const std::string& version)
-      : fields_{trace::minute_fields(columns), "minute", version} {
-    std::vector<trace::SourceFile> files = cast_sources(sources, regions, false);
-    auto known_regions = std::make_shared<Dictionary>(), metrics = std::make_shared<Dictionary>(),
-         stats = std::make_shared<Dictionary>(), known = std::make_shared<Dictionary>();
-    known_regions->words = regions;
-    // Files with equal headers share one tuple.
-    std::map<PyObject*, std::shared_ptr<const MinuteHeader>> headers;
-    std::vector<MinuteFile> minute_files;
-    for (size_t f = 0; f < files.size(); ++f) {
-      const py::object source = sources[f];
-      const py::object names = source.attr("header");
-      std::shared_ptr<const MinuteHeader>& header = headers[names.ptr()];
-      if (header == nullptr)
-        header = trace::make_minute_header(files[f].name, names.cast<std::vector<std::string>>(), functions, ignore_unknown,
-                                           known.get());
-      minute_files.push_back({std::move(files[f]), header, code_of(source.attr("metric"), metrics.get()),
-                              code_of(source.attr("stat"), stats.get())});
-    }
-    MinuteOptions options;
-    options.columns = columns;
-    options.on_error = on_error_of(on_error);
-    options.threads = threads;
-    options.block_bytes = block_bytes;
-    if (time_begin) options.time_begin = *time_begin;
-    if (time_end) options.time_end = *time_end;
-    options.regions = known_regions;
-    options.metrics = metrics;
-    options.stats = stats;
-    options.functions = known;
-    reader_ = std::make_unique<trace::MinuteReader>(std::move(minute_files), std::move(options));
-  }
-
-  // Called without the GIL.
-  std::shared_ptr<const Batch> next(const trace::Poll& poll) { return reader_->next(poll); }
-  trace::MinuteReader& reader() { return *reader_; }
-  const trace::ArrowFields& fields() const { return fields_; }
-
- private:
-  trace::ArrowFields fields_;
-  std::unique_ptr<trace::MinuteReader> reader_;
-};
-
-// The rest of a reader as an Arrow stream.
-class MinuteSource : public trace::BatchSource {
- public:
-  explicit MinuteSource(std::shared_ptr<PyMinuteReader> reader) : reader_(std::move(reader)) {}
-  ~MinuteSource() override {
-    py::gil_scoped_acquire gil;
-    reader_.reset();
-  }
-  const trace::ArrowFields& fields() const override { return reader_->fields(); }
-  std::shared_ptr<const Batch> next() override {
-    // Whoever pulls may hold the GIL, and decoders need it.
-    std::optional<py::gil_scoped_release> release;
-    if (PyGILState_Check() != 0) release.emplace();
-    try {
-      return reader_->next([] { check_signals(); });
-    } catch (const py::error_already_set& error) {
-      py::gil_scoped_acquire gil;
-      if (error.matches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt();
-      throw Error(ErrorKind::kTrace, error.what());
-    }
-  }
-
- private:
-  std::shared_ptr<PyMinuteReader> reader_;
-};
-
-std::unique_ptr<TraceTable> read_all(PyMinuteReader& reader, const py::object& progress) {
-  auto table = std::make_unique<TraceTable>();
-  table->fields = reader.fields();
-  const auto tell = [&] {
-    py::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    const trace::Progress& p = reader.reader().progress();
-    if (!progress.is_none()) progress(p.bytes.load(), p.rows.load());
-  };
-  py::gil_scoped_release release;
-  while (std::shared_ptr<const Batch> batch = reader.next(tell)) table->batches.push_back(std::move(batch));
-  if (!progress.is_none()) tell();
-  return table;
-}
 
 // ---- a table of Python lists ---------------------------------------------------------------------------------------------
 
@@ -198,10 +90,11 @@ trace::Column column_of(trace::Type type, const py::list& values) {
 using ListColumn = std::tuple<std::string, std::string, std::string, py::list>;
 
 std::unique_ptr<TraceTable> table_of_lists(const std::string& table, const std::vector<ListColumn>& columns,
-                                           const std::string& version) {
+                                           const std::string& version, const std::string& assumed_region) {
   auto made = std::make_unique<TraceTable>();
   made->fields.table = table;
   made->fields.version = version;
+  made->fields.assumed_region = assumed_region;
   auto batch = std::make_shared<Batch>();
   for (const auto& [name, type, unit, values] : columns) {
     const trace::Type kind = type == "int32"        ? trace::Type::kInt32
@@ -219,40 +112,21 @@ std::unique_ptr<TraceTable> table_of_lists(const std::string& table, const std::
 }  // namespace
 
 void bind_trace_minute(py::module_& m) {
-  py::class_<PyMinuteReader, std::shared_ptr<PyMinuteReader>>(m, "TraceMinuteReader")
+  py::class_<MinuteTables, std::shared_ptr<MinuteTables>> reader(m, "TraceMinuteReader");
+  reader
       .def(py::init<const py::sequence&, const std::vector<std::string>&, const std::vector<std::string>&,
                     const std::vector<std::string>&, std::optional<double>, std::optional<double>, const std::string&, bool,
                     int, int64_t, const std::string&>(),
            py::kw_only(), py::arg("sources"), py::arg("columns"), py::arg("regions"), py::arg("functions"),
            py::arg("time_begin"), py::arg("time_end"), py::arg("on_error"), py::arg("ignore_unknown"), py::arg("threads"),
            py::arg("block_bytes"), py::arg("version"))
-      .def_property_readonly("fields", [](const PyMinuteReader& r) { return field_list(r.fields()); })
-      .def_property_readonly("columns", [](PyMinuteReader& r) { return r.reader().options().columns; })
-      .def_property_readonly("functions", [](PyMinuteReader& r) { return r.reader().options().functions->words; })
-      .def("next",
-           [](PyMinuteReader& r) -> py::object {
-             std::shared_ptr<const Batch> batch;
-             {
-               py::gil_scoped_release release;
-               batch = r.next([] { check_signals(); });
-             }
-             return batch == nullptr ? py::object(py::none()) : py::cast(TraceBatch{r.fields(), std::move(batch)});
-           })
-      .def("read_all", &read_all, py::arg("progress"))
-      .def("stop", [](PyMinuteReader& r) { r.reader().stop(); })
-      .def("counters",
-           [](PyMinuteReader& r) {
-             const trace::Progress& p = r.reader().progress();
-             return py::make_tuple(p.bytes.load(), p.rows.load(), p.files.load());
-           })
-      .def("rejects",
-           [](PyMinuteReader& r) { return py::make_tuple(r.reader().rejected(), reject_list(r.reader().rejects())); })
-      .def("schema_capsule", [](const PyMinuteReader& r) { return schema_capsule(r.fields()); })
-      .def("stream_capsule",
-           [](const std::shared_ptr<PyMinuteReader>& r) { return stream_capsule(std::make_shared<MinuteSource>(r)); });
+      .def_property_readonly("columns", [](const MinuteTables& r) { return r.options().columns; })
+      .def_property_readonly("functions", [](const MinuteTables& r) { return r.options().functions->words; });
+  bind_reader(reader);
 
   m.def("trace_minute_isa", [] { return trace::scan_cells() == trace::scan_cells_portable ? "portable" : "avx2"; });
-  m.def("trace_table_of_lists", &table_of_lists, py::arg("table"), py::arg("columns"), py::arg("version"));
+  m.def("trace_table_of_lists", &table_of_lists, py::arg("table"), py::arg("columns"), py::arg("version"),
+        py::arg("assumed_region"));
 }
 
 }  // namespace rewarm

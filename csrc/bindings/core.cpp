@@ -11,5 +11,6 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_trace_aggregate(m);
   rewarm::bind_trace_kernels(m);
   rewarm::bind_trace_minute(m);
+  rewarm::bind_trace_scan(m);
   rewarm::bind_trace_synthetic(m);
 }

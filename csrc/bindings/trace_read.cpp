@@ -129,6 +129,23 @@ std::vector<SourceFile> cast_sources(const py::sequence& sources, const std::vec
   return files;
 }
 
+trace::OnError on_error_of(const std::string& name) {
+  if (name == "raise") return trace::OnError::kRaise;
+  if (name == "null") return trace::OnError::kNull;
+  if (name == "skip") return trace::OnError::kSkip;
+  throw Error(ErrorKind::kInvalidArgument, "on_error: expected raise, null or skip, got \"" + name + "\"");
+}
+
+int32_t code_of(const py::object& word, trace::Dictionary* dictionary) {
+  if (word.is_none()) return -1;
+  auto& words = dictionary->words;
+  const std::string text = word.cast<std::string>();
+  const auto found = std::find(words.begin(), words.end(), text);
+  if (found != words.end()) return static_cast<int32_t>(found - words.begin());
+  words.push_back(text);
+  return static_cast<int32_t>(words.size()) - 1;
+}
+
 py::str shown(const std::string& bytes) {
   PyObject* text = PyUnicode_DecodeUTF8(bytes.data(), static_cast<py::ssize_t>(bytes.size()), "replace");
   if (text == nullptr) throw py::error_already_set();

@@ -17,6 +17,12 @@ namespace rewarm {
 std::vector<trace::SourceFile> cast_sources(const pybind11::sequence& sources, const std::vector<std::string>& regions,
                                             bool headers = true);
 
+// "raise", "null" or "skip".
+trace::OnError on_error_of(const std::string& name);
+
+// The code of a word in the dictionary, which gets it where it is new; -1 for None.
+int32_t code_of(const pybind11::object& word, trace::Dictionary* dictionary);
+
 // A fresh text, bytes that are not UTF-8 replaced.
 pybind11::str shown(const std::string& bytes);
 

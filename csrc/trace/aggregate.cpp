@@ -222,6 +222,10 @@ Aggregate combine(const AggregateSpec& spec, const std::vector<const AggregatePa
   return out;
 }
 
+bool rejected_before(const AggregateReject& a, const AggregateReject& b) {
+  return std::tie(a.file, a.region, a.line) < std::tie(b.file, b.region, b.line);
+}
+
 std::vector<FileRange> join_ranges(std::vector<FileRange> ranges) {
   std::sort(ranges.begin(), ranges.end(), [](const FileRange& a, const FileRange& b) {
     return std::tie(a.region, a.name, a.begin, a.end) < std::tie(b.region, b.name, b.begin, b.end);
@@ -245,11 +249,18 @@ std::vector<FileRange> join_ranges(std::vector<FileRange> ranges) {
   return joined;
 }
 
+std::vector<AggregateReject> first_rejects(std::vector<AggregateReject> rejects) {
+  std::stable_sort(rejects.begin(), rejects.end(), rejected_before);
+  if (rejects.size() > kMostRejects) rejects.resize(kMostRejects);
+  return rejects;
+}
+
 Aggregate merge(const std::vector<const Aggregate*>& aggregates, int threads) {
   AggregateSpec spec = aggregates.front()->spec;
   spec.max_groups = std::numeric_limits<int64_t>::max();  // a limit for a scan; what was scanned may be added up
   std::vector<const AggregatePart*> parts;
   std::vector<FileRange> files;
+  std::vector<AggregateReject> rejects;
   int64_t rejected = 0;
   for (const Aggregate* a : aggregates) {
     bool same = a->spec.text == spec.text && a->spec.values == spec.values && a->spec.histograms == spec.histograms &&
@@ -261,12 +272,14 @@ Aggregate merge(const std::vector<const Aggregate*>& aggregates, int threads) {
                   "aggregate: merge: expected aggregates of one question, got " + spec.text + " and " + a->spec.text);
     parts.push_back(a);
     files.insert(files.end(), a->files.begin(), a->files.end());
+    rejects.insert(rejects.end(), a->rejects.begin(), a->rejects.end());
     rejected += a->rejected;
   }
   files = join_ranges(std::move(files));
   Aggregate out = combine(spec, parts, threads);
   out.files = std::move(files);
   out.rejected = rejected;
+  out.rejects = first_rejects(std::move(rejects));
   return out;
 }
 

@@ -11,6 +11,7 @@
 #include "trace/exact_sum.h"
 #include "trace/group_table.h"
 #include "trace/histogram.h"
+#include "trace/reader.h"
 
 namespace rewarm::trace {
 
@@ -58,6 +59,18 @@ struct FileRange {
   int64_t end;
 };
 
+// A field or row that was left out: trace/reader.h's Reject with the file's name, because indices mean nothing elsewhere.
+struct AggregateReject {
+  std::string region;  // empty: null
+  std::string file;
+  int64_t line;
+  int64_t byte;
+  std::string column;  // empty: the whole row
+  std::string text;
+  std::string expected;
+  std::string action;
+};
+
 struct KeyColumn {
   std::vector<int64_t> values;     // [groups] numbers, or indices of words; kNullKey
   std::vector<std::string> words;  // ascending, each one used
@@ -93,6 +106,7 @@ class Aggregate : public AggregatePart {
   std::vector<std::vector<BinsBlock>> bins;  // [values][blocks], empty without histograms
   std::vector<FileRange> files;              // sorted, neighbours joined
   int64_t rejected = 0;
+  std::vector<AggregateReject> rejects;  // the first kMostRejects by file, region and line; of one row as they were found
 
   BinsView bins_of(int64_t group, size_t value) const {
     const BinsBlock& block = bins[value][static_cast<size_t>(group / kGroupsABlock)];
@@ -120,6 +134,11 @@ Aggregate combine(const AggregateSpec& spec, const std::vector<const AggregatePa
 
 // Sorted, neighbours joined. Throws where two ranges of a file overlap: their rows would count twice.
 std::vector<FileRange> join_ranges(std::vector<FileRange> ranges);
+
+// The order of rejects: those of one row are equal.
+bool rejected_before(const AggregateReject& a, const AggregateReject& b);
+// What of a set's rejects is kept: the same ones for any split of the set, if each part holds its own first ones.
+std::vector<AggregateReject> first_rejects(std::vector<AggregateReject> rejects);
 
 // The sum of aggregates of one spec. Throws where specs differ or a range of a file is in two of them.
 Aggregate merge(const std::vector<const Aggregate*>& aggregates, int threads);

@@ -161,6 +161,12 @@ void write_body(const Aggregate& a, Writer* w) {
     w->number(f.begin);
     w->number(f.end);
   }
+  w->count(a.rejects.size());
+  for (const AggregateReject& reject : a.rejects) {
+    for (const std::string* text : {&reject.region, &reject.file}) w->text(*text);
+    for (const int64_t place : {reject.line, reject.byte}) w->number(place);
+    for (const std::string* text : {&reject.column, &reject.text, &reject.expected, &reject.action}) w->text(*text);
+  }
   w->count(a.rows.size());
   for (const int64_t rows : a.rows) w->count(static_cast<uint64_t>(rows));
   for (const KeyColumn& column : a.keys) {
@@ -179,6 +185,19 @@ void write_body(const Aggregate& a, Writer* w) {
         w->count(static_cast<uint64_t>(bins.counts[i]));
       }
     }
+  }
+}
+
+void read_rejects(Aggregate* a, Reader* r) {
+  const size_t rejects = r->size(8);
+  if (rejects > kMostRejects || static_cast<int64_t>(rejects) > a->rejected) r->wrong("more rejects than are counted or kept");
+  for (size_t n = rejects; n > 0; --n) {
+    AggregateReject reject;
+    for (std::string* text : {&reject.region, &reject.file}) *text = r->text();
+    for (int64_t* place : {&reject.line, &reject.byte}) *place = r->number();
+    for (std::string* text : {&reject.column, &reject.text, &reject.expected, &reject.action}) *text = r->text();
+    if (!a->rejects.empty() && rejected_before(reject, a->rejects.back())) r->wrong("rejects out of order");
+    a->rejects.push_back(std::move(reject));
   }
 }
 
@@ -231,6 +250,7 @@ void read_body(Reader* r, Aggregate* a) {
     f.end = r->number();
     a->files.push_back(std::move(f));
   }
+  read_rejects(a, r);
   const size_t groups = r->size(1);
   for (size_t g = 0; g < groups; ++g) a->rows.push_back(r->positive());
   if (a->spec.keys.empty() && groups != 1) r->wrong("more than one group without keys");

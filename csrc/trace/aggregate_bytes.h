@@ -12,7 +12,7 @@
 
 namespace rewarm::trace {
 
-constexpr uint32_t kAggregateVersion = 1;
+constexpr uint32_t kAggregateVersion = 2;
 
 std::string to_bytes(const Aggregate& aggregate);
 

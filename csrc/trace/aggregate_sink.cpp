@@ -20,6 +20,33 @@ bool earlier(const TooLarge& a, const TooLarge& b) {
 
 }  // namespace
 
+std::vector<size_t> columns_of(const std::vector<OutputField>& fields, const std::vector<std::string>& names) {
+  std::vector<size_t> columns;
+  for (const std::string& name : names) {
+    const auto found = std::find_if(fields.begin(), fields.end(), [&](const OutputField& f) { return f.name == name; });
+    if (found == fields.end())
+      throw Error(ErrorKind::kInvalidArgument, "aggregate: " + name + " is not among the columns that are read");
+    columns.push_back(static_cast<size_t>(found - fields.begin()));
+  }
+  return columns;
+}
+
+AggregateSpec scan_spec(const std::vector<OutputField>& fields, const std::vector<std::string>& by,
+                        const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text) {
+  AggregateSpec spec;
+  for (const size_t key : columns_of(fields, by)) spec.keys.push_back({fields[key].name, fields[key].type});
+  for (const size_t value : columns_of(fields, values)) {
+    if (fields[value].type > Type::kFloat64)
+      throw Error(ErrorKind::kInvalidArgument,
+                  "aggregate: values: expected columns of numbers; " + fields[value].name + " holds text or ids");
+    spec.values.push_back(fields[value].name);
+  }
+  spec.histograms = histograms;
+  spec.max_groups = max_groups;
+  spec.text = std::move(text);
+  return spec;
+}
+
 Partial::Partial(const AggregateSpec& spec)
     : histograms_(spec.histograms),
       table_(key_types(spec), spec.max_groups),

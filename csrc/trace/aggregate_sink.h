@@ -4,13 +4,21 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "trace/aggregate.h"
 #include "trace/batch.h"
 #include "trace/histogram_store.h"
+#include "trace/schema.h"
 
 namespace rewarm::trace {
+
+// Where these columns stand among the fields; throws for one that does not.
+std::vector<size_t> columns_of(const std::vector<OutputField>& fields, const std::vector<std::string>& names);
+// Key types and the values' kind, from the columns that the read will give.
+AggregateSpec scan_spec(const std::vector<OutputField>& fields, const std::vector<std::string>& by,
+                        const std::vector<std::string>& values, bool histograms, int64_t max_groups, std::string text);
 
 // A value whose fixed-point form does not fit.
 struct TooLarge {

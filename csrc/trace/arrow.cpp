@@ -184,7 +184,8 @@ int guarded(ArrowArrayStream* stream, const Body& body) {
 }  // namespace
 
 void export_schema(const ArrowFields& fields, ArrowSchema* out) {
-  const Pairs metadata = {{"rewarm.table", fields.table}, {"rewarm.version", fields.version}};
+  Pairs metadata = {{"rewarm.table", fields.table}, {"rewarm.version", fields.version}};
+  if (!fields.assumed_region.empty()) metadata.emplace_back("rewarm.assumed_region", fields.assumed_region);
   SchemaNode* root = make_schema("+s", "", metadata, fields.fields.size(), out);
   out->flags = 0;
   for (size_t i = 0; i < fields.fields.size(); ++i) {

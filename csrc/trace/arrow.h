@@ -65,8 +65,9 @@ namespace rewarm::trace {
 
 struct ArrowFields {
   std::vector<OutputField> fields;
-  std::string table;    // schema metadata rewarm.table
-  std::string version;  // and rewarm.version
+  std::string table;                // schema metadata rewarm.table
+  std::string version;              // and rewarm.version
+  std::string assumed_region = "";  // and, unless it is empty, rewarm.assumed_region: of files whose path tells none
 };
 
 // A struct of all fields, each nullable, with its unit as metadata.

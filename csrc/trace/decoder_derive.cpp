@@ -121,13 +121,12 @@ void Decoder::derive_function(OutputKind kind, size_t output, int64_t rows, Batc
 }
 
 void Decoder::add_dictionaries(Batch* batch) const {
-  static const auto classes = std::make_shared<const Dictionary>(Dictionary{{"small", "large"}});
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
     std::shared_ptr<const Dictionary>& dictionary = batch->columns[i].dictionary;
     switch (plan_.outputs[i].kind) {
       case OutputKind::kPoolName: dictionary = shared_.words.pools.snapshot(); break;
       case OutputKind::kSize: dictionary = shared_.words.sizes.snapshot(); break;
-      case OutputKind::kPoolClass: dictionary = classes; break;
+      case OutputKind::kPoolClass: dictionary = pool_classes(); break;
       case OutputKind::kFuncId: dictionary = shared_.words.functions.snapshot(); break;
       case OutputKind::kRuntime: dictionary = options_.runtime->runtimes(); break;
       case OutputKind::kTriggerGroup: dictionary = options_.runtime->trigger_groups(); break;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,12 @@ constexpr int32_t kSmall = 0, kLarge = 1;
 inline int32_t pool_class(const PoolLimits& limits) {
   if (limits.cpu < 0) return -1;
   return limits.cpu <= 400 && limits.memory <= 256 ? kSmall : kLarge;
+}
+
+// The words behind its codes.
+inline std::shared_ptr<const Dictionary> pool_classes() {
+  static const auto classes = std::make_shared<const Dictionary>(Dictionary{{"small", "large"}});
+  return classes;
 }
 
 // Seconds of one unit of a derived time, and the type that must hold the count.

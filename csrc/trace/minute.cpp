@@ -237,6 +237,12 @@ std::shared_ptr<const Batch> MinuteReader::next(const Poll& poll) {
   return batch;
 }
 
+std::vector<SourceFile> MinuteReader::sources() const {
+  std::vector<SourceFile> sources;
+  for (const MinuteFile& file : files_) sources.push_back(file.source);
+  return sources;
+}
+
 void MinuteReader::read_some(const Poll& poll) {
   // Packed text is longer than its file; each file counts as one block at least.
   int64_t blocks = 0;

@@ -61,6 +61,7 @@ class MinuteReader {
   void stop() { next_file_ = files_.size(); }
 
   Progress& progress() { return progress_; }
+  std::vector<SourceFile> sources() const;
   const MinuteOptions& options() const { return options_; }
   // Of the files read so far: the first kMostRejects, and how many there were.
   const std::vector<Reject>& rejects() const { return rejects_; }

@@ -36,7 +36,15 @@ inline std::string message_of(const Place& place) {
   if (place.line >= 0) message += ":" + std::to_string(place.line);
   if (place.byte >= 0) message += " (byte " + std::to_string(place.byte) + ")";
   if (!place.column.empty()) message += ", column " + place.column;
-  return message + ": expected " + place.expected + ", got \"" + place.text + "\"";
+  message += ": expected " + place.expected + ", got \"";
+  for (const char c : place.text) {  // a zero would end what() there
+    if (c == '\0') {
+      message += "\uFFFD";
+    } else {
+      message += c;
+    }
+  }
+  return message + "\"";
 }
 
 }  // namespace rewarm::trace

@@ -258,6 +258,8 @@ class TraceReader:
         """Bytes, rows and files read so far."""
     def rejects(self) -> tuple[int, list[tuple[int, int, int, str | None, str, str, str]]]:
         """How many in what was delivered, and the first ones: file index, line, byte, column, text, expected, action."""
+    def raise_failure(self) -> None:
+        """Raises the error that ended the stream of `stream_capsule`, if there was one."""
     def schema_capsule(self) -> Any: ...
     def stream_capsule(self) -> Any: ...
 
@@ -276,7 +278,16 @@ class TraceAggregate:
     @property
     def files(self) -> list[tuple[str | None, str, int, int]]:
         """(region, name, begin, end); end = -1: all of a compressed file."""
-    def set_files(self, files: list[tuple[str | None, str, int, int]], rejected: int) -> None: ...
+    @property
+    def rejects(self) -> list[tuple[str, int, int, str | None, str, str, str]]:
+        """The first ones: file, line, byte, column, text, expected, action."""
+    def set_files(
+        self,
+        files: list[tuple[str | None, str, int, int]],
+        rejected: int,
+        rejects: list[tuple[str | None, str, int, int, str | None, str, str, str]] = ...,
+    ) -> None:
+        """For tests; a reject begins with its region."""
     def to_bytes(self) -> bytes: ...
     @staticmethod
     def from_bytes(data: bytes) -> TraceAggregate: ...
@@ -327,8 +338,8 @@ def trace_scan(
     max_groups: int,
     text: str,
     progress: Any,
-) -> tuple[TraceAggregate, list[tuple[int, int, int, str | None, str, str, str]]]:
-    """Reads files and adds them up: the aggregate, and the rejects that were kept."""
+) -> TraceAggregate:
+    """Reads files and adds them up."""
 
 def trace_scan_minutes(
     reader: TraceMinuteReader,
@@ -337,11 +348,11 @@ def trace_scan_minutes(
     histograms: bool,
     max_groups: int,
     text: str,
+    runtime: TraceFunctions | None,
     workers: int,
-    sources: Any,
     progress: Any,
 ) -> TraceAggregate:
-    """Adds up what is left in a reader; files and rejects are for the caller to set."""
+    """Adds up what is left in a reader. runtime: for the keys runtime and trigger_group."""
 
 def trace_bin_of(x: float) -> int:
     """The bin of a number; see csrc/trace/histogram.h."""
@@ -387,11 +398,15 @@ class TraceMinuteReader:
         """Decoded bytes, rows and files read so far."""
     def rejects(self) -> tuple[int, list[tuple[int, int, int, str | None, str, str, str]]]:
         """As `TraceReader.rejects`, of the files read so far."""
+    def raise_failure(self) -> None:
+        """As `TraceReader.raise_failure`."""
     def schema_capsule(self) -> Any: ...
     def stream_capsule(self) -> Any: ...
 
 def trace_minute_isa() -> str:
     """The level of the minute tables' scan: "portable" or "avx2"; REWARM_ISA may lower it."""
 
-def trace_table_of_lists(table: str, columns: list[tuple[str, str, str, list[Any]]], version: str) -> TraceTable:
+def trace_table_of_lists(
+    table: str, columns: list[tuple[str, str, str, list[Any]]], version: str, assumed_region: str
+) -> TraceTable:
     """A table of one batch. A column is name, type (int32, utf8, list<utf8> or dictionary), unit and values, None for null."""

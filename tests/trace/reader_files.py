@@ -3,7 +3,7 @@
 import contextlib
 import random
 
-from rewarm.trace import cold_start_reference, options, request_reference, table
+from rewarm.trace import cold_start_reference, options, reader, request_reference
 
 REFERENCES = {"cold_start": cold_start_reference, "request": request_reference}
 POOLS = ("pool22-300-128", "pool38-25800-32768", "custom-300-128", "custom.image.gpu-25800-32768", "pool24-600-512", "odd")
@@ -66,4 +66,4 @@ def table_columns(read):
 def read_bytes(folder, data, name="f.csv", **arguments):
     path = folder / name
     path.write_bytes(data)
-    return table.read(path, **arguments)
+    return reader.read(path, **arguments)

@@ -9,12 +9,16 @@ from rewarm._native import core
 from rewarm.errors import InvalidArgument
 
 FILES = [("R2", "day_00.csv", 0, 4096), (None, "trace.zip!R1/day_01.csv", 0, -1)]
+REJECTS = [
+    ("R2", "day_00.csv", 12, 900, "time", "x", "a decimal number", "null"),
+    (None, "trace.zip!R1/day_01.csv", 7, 300, None, "1,2", "12 fields, got 2", "row skipped"),
+]
 HEADER = 28
 
 
 def sample(n=300, **options):
     aggregate = scan(random_rows(n, 11), KEYS, 2, **options)
-    aggregate.set_files(FILES, 3)
+    aggregate.set_files(FILES, 3, REJECTS)
     return aggregate
 
 
@@ -25,7 +29,7 @@ def fnv1a(data):
     return h
 
 
-def sealed(body, version=1):
+def sealed(body, version=2):
     return b"rwagg\r\n\0" + struct.pack("<IQQ", version, len(body), fnv1a(body)) + body
 
 
@@ -37,6 +41,7 @@ def test_back_and_forth():
     assert columns(again, [("p50", 0.5)]) == columns(aggregate, [("p50", 0.5)])
     assert again.files == sorted(FILES, key=lambda f: (f[0] or "", f[1]))
     assert again.rejected == 3
+    assert again.rejects == aggregate.rejects == [row[1:] for row in REJECTS]
     assert again.text == "{}"
 
 
@@ -71,8 +76,8 @@ def test_errors_say_what_is_wrong():
     data = sample().to_bytes()
     with pytest.raises(InvalidArgument, match=r"something follows: expected .* bytes behind the header"):
         core.TraceAggregate.from_bytes(data + b"x")
-    with pytest.raises(InvalidArgument, match="version 2 of the format; this build reads version 1"):
-        core.TraceAggregate.from_bytes(sealed(data[HEADER:], version=2))
+    with pytest.raises(InvalidArgument, match="version 1 of the format; this build reads version 2"):
+        core.TraceAggregate.from_bytes(sealed(data[HEADER:], version=1))
     with pytest.raises(InvalidArgument, match="damaged: the checksum does not fit"):
         core.TraceAggregate.from_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(InvalidArgument, match="expected the bytes"):

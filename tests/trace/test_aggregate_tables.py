@@ -10,7 +10,18 @@ from aggregate_reference import groups, key_order, quantile, total
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import FileRange, aggregate, read
 
-FUNCTIONS = ("1---1---pool22-300-128", "2---1---pool22-300-128", "3---4---pool24-600-512")
+FUNCTIONS = (
+    *("1---1---pool22-300-128", "2---1---pool22-300-128", "3---4---pool24-600-512"),
+    *("5---x---custom.image.gpu-25800-32768", "6---4---odd-pool", "7---4---pool24-600-512"),
+)
+#: What is known of them; the same function is another one in another region, and not all are there.
+RUNTIMES = {
+    ("R1", FUNCTIONS[0]): ("Python3", "TIMER-A"),
+    ("R1", FUNCTIONS[1]): ("Java", None),
+    ("R2", FUNCTIONS[0]): ("http", "APIG-S"),
+    ("R2", FUNCTIONS[2]): ("Java", "unknown"),
+    ("R3", FUNCTIONS[2]): ("Go1.x", "OBS-A"),
+}
 
 
 def minute_lines(region, metric, day):
@@ -43,6 +54,14 @@ def rows_of(root, **filters):
     for row in rows:
         row |= {name: math.floor(row["time"] / unit) for name, unit in (("day", 86400), ("hour", 3600), ("minute", 60))}
         row["hour_of_day"] = row["hour"] % 24
+        name, user, row["poolName"] = row["funcID"].split("---", 2)
+        row["funcName"], row["userID"] = int(name), int(user) if user.isdigit() else None
+        limits = row["poolName"].split("-")[-2:]
+        sized = all(limit.isdigit() for limit in limits)
+        row["cpu_limit"], row["memory_limit"] = map(int, limits) if sized else (None, None)
+        row["size"] = "-".join(limits) if sized else None
+        row["pool_class"] = ("small" if limits == ["300", "128"] else "large") if sized else None
+        row["runtime"], row["trigger_group"] = RUNTIMES.get((row["region"], row["funcID"]), (None, None))
     return rows
 
 
@@ -67,6 +86,11 @@ MINUTE_KEYS = [
     ("stat", "day", "hour_of_day"),
     ("region", "funcID"),
     ("minute",),
+    ("funcName", "userID"),
+    ("userID", "poolName", "metric"),
+    ("size", "cpu_limit", "memory_limit", "pool_class", "hour_of_day"),
+    ("runtime",),
+    ("trigger_group", "runtime", "stat", "region"),
 ]
 
 
@@ -75,7 +99,7 @@ MINUTE_KEYS = [
 def test_minutes(minutes, by, workers):
     rows = rows_of(minutes)
     assert len(rows) > 2000
-    found = aggregate(minutes, by, "value", 0.5, workers=workers)
+    found = aggregate(minutes, by, "value", 0.5, workers=workers, runtime=RUNTIMES)
     check(found, rows, found.by, "value")
     assert (found.table, found.rejected) == ("minute", 0)
     assert len(found.files) == 12
@@ -107,7 +131,7 @@ def test_minutes_of_any_split_are_the_same(minutes):
 def test_bad_minutes(minutes, tmp_path):
     folder = tmp_path / "R1" / "requests"
     folder.mkdir(parents=True)
-    header = "day,time," + ",".join(FUNCTIONS)
+    header = "day,time," + ",".join(FUNCTIONS[:3])
     (folder / "day_00.csv").write_text(f"{header}\n0,0,1.5,,x\n0,60,,2.5,\n")
     with pytest.raises(TraceError) as caught:
         aggregate(tmp_path, "region", "value")
@@ -123,8 +147,11 @@ def test_bad_minutes(minutes, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"by": "userID"}, "by: of the minute table expected region, metric, stat, funcID"),
-        ({"by": "runtime"}, "got 'runtime'"),
+        ({"by": "clusterName"}, "by: of the minute table expected region, metric, stat, funcID, funcName, userID, poolName"),
+        ({"by": "clusterName"}, "got 'clusterName': it has no clusters"),
+        ({"by": "requestID"}, "by: expected keys among region, clusterName"),
+        ({"by": "runtime"}, "by: runtime and trigger_group need runtime=, the path of the runtime tables"),
+        ({"values": "userID"}, "values: of the minute table expected value, time; got 'userID'"),
         ({"values": "funcID"}, "values: of the minute table expected value, time; got 'funcID'"),
         ({"clusterName": 1}, "the minute table has no clusters"),
     ],
@@ -143,6 +170,25 @@ def test_runtimes_beside_the_trace(tmp_path):
     assert runtimes >= {kind[1] for kind in tiny_trace.KINDS}
     (table,) = [path for path in tmp_path.rglob("*.csv") if "runtime" in path.read_text().splitlines()[0].split(",")]
     assert aggregate(tmp_path, runtime=table, **question).to_bytes() == found.to_bytes()
+
+
+def test_runtimes_beside_minutes(tmp_path):
+    """The runtime table's path tells no region: its functions are those of R2, and R5's are not found."""
+    tiny_trace.write(tmp_path, tables=("minute", "runtime"), days=(0, 3))
+    question = {"table": "minute", "metric": "requests", "by": ("region", "runtime", "trigger_group"), "values": "value"}
+    table = pa.table(aggregate(tmp_path, **question)).to_pydict()
+    keys = list(zip(table["region"], table["runtime"], table["trigger_group"], strict=True))
+    assert keys == [("R2", "Custom", "OBS-A"), ("R2", "Python3", "TIMER-A"), ("R2", "http", "TIMER-A"), ("R5", None, None)]
+    # A value a minute, an hour and a midnight of two days.
+    assert table["rows"] == [2, 2880, 48, 2930]
+    assert table["value_sum"] == [10.0, 2.0 * (720 * 2 + 360 * 3 + 360 * 4), 48.0, 2.0 * 3960 + 58.0]
+
+
+def test_a_runtime_table_is_part_of_the_question_about_minutes(minutes):
+    a, b = (aggregate(minutes, "runtime", metric="requests", runtime=table) for table in (RUNTIMES, {}))
+    assert pa.table(b)["runtime"].to_pylist() == [None]
+    with pytest.raises(InvalidArgument, match="answers to one question: runtime"):
+        a.merge(b)
 
 
 def test_metric_is_of_minutes_only(tmp_path):

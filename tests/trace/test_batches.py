@@ -104,6 +104,57 @@ def test_an_error_comes_after_the_batches_before_it(folder):
             pa.RecordBatchReader.from_stream(stream).read_all()
 
 
+@pytest.mark.parametrize("consumer", ["pyarrow", "polars"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_stream_passes_on_the_whole_text_and_keeps_the_error(folder, consumer, threads):
+    """The consumer's error has file, line, byte, column, text and what is accepted; `Batches.error` has them as fields."""
+    polars = pytest.importorskip("polars")
+    path = folder / "day_01.csv"
+    lines = path.read_bytes().split(b"\n")
+    fields = lines[700].split(b",")
+    byte = sum(len(line) + 1 for line in lines[:700]) + len(b",".join(fields[:2])) + 1
+    fields[2] = b"three\xff\0\xe9 more"
+    lines[700] = b",".join(fields)
+    path.write_bytes(b"\n".join(lines))
+    place = ("day_01.csv", 701, byte, "clusterName", "three\ufffd\0\ufffd more", "a whole number of 16 bits")
+    text = f'{place[0]}:{place[1]} (byte {place[2]}), column {place[3]}: expected {place[5]}, got "'
+    with block_bytes(20_000):
+        stream = batches(folder, threads=threads)
+        assert stream.error is None
+        if consumer == "pyarrow":
+            with pytest.raises(pa.ArrowInvalid) as caught:
+                pa.RecordBatchReader.from_stream(stream).read_all()
+        else:
+            with pytest.raises(polars.exceptions.PolarsError) as caught:
+                polars.DataFrame(stream)
+    assert f'{text}three\ufffd\ufffd\ufffd more"' in str(caught.value)
+    error = stream.error
+    assert (error.file, error.line, error.byte, error.column, error.text, error.expected) == place
+    assert str(error) == f'{text}three\ufffd\ufffd\ufffd more"'
+    assert stream.error is error
+
+
+def test_a_stream_of_minutes_keeps_its_error_too(tmp_path):
+    files = tmp_path / "R1" / "requests"
+    files.mkdir(parents=True)
+    (files / "day_00.csv").write_text("day,time,1---2---pool22-300-128\n0,0,1.0\n0,60,x\n")
+    stream = batches(tmp_path)
+    with pytest.raises(pa.ArrowInvalid, match=r"R1/requests/day_00\.csv:3 \(byte \d+\), column 1---2---pool22-300-128: "):
+        pa.RecordBatchReader.from_stream(stream).read_all()
+    assert (stream.error.line, stream.error.text) == (3, "x")
+
+
+def test_an_iterator_keeps_its_error(folder):
+    (folder / "day_02.csv").write_bytes((folder / "day_02.csv").read_bytes() + b"oops\n")
+    stream = batches(folder)
+    with pytest.raises(TraceError) as caught:
+        for _ in stream:
+            assert stream.error is None
+    assert stream.error is caught.value
+    with batches(folder / "day_00.csv") as whole:
+        assert sum(map(len, whole)) == 1500 and whole.error is None
+
+
 def test_leaving_early_ends_the_threads(folder):
     with block_bytes(2000), batches(folder, threads=3) as stream:
         assert len(next(stream)) > 0

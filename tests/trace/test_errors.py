@@ -84,6 +84,24 @@ def test_a_bad_row_is_located(tmp_path, row, expected):
         assert (reject.line, reject.column, reject.action, reject.expected) == (4, None, "row skipped", expected)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_longest_row(tmp_path, end):
+    """A sub-block is 32 KiB: a row with its line feed must fit, wherever it begins."""
+    longest = 32_767 - (end == "\r\n")
+    digits = longest - len(replaced("requestID", ""))
+    row = replaced("requestID", "x" * digits)
+    for before in (0, 1, 300):
+        table = read_bytes(tmp_path, cold(*[GOOD] * before, row, GOOD, end=end), ids="text")
+        assert table.to_numpy()["requestID"][before] == "x" * digits
+        data = cold(*[GOOD] * before, row + "1", GOOD, end=end)
+        error = raised(tmp_path, data, ids="text")
+        byte = data.index(row.encode())
+        assert str(error) == (
+            f'day_12.csv:{before + 2} (byte {byte}): expected a row of less than 32768 bytes, got "{row[:80]}"'
+        )
+        assert len(read_bytes(tmp_path, data, ids="text", on_error="skip")) == before + 1
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_first_error_in_row_order_is_raised(tmp_path, threads):
     rows = [GOOD] * 3000
@@ -196,7 +214,7 @@ def test_ctrl_c_ends_a_read(tmp_path):
     """A fifo would never end: here the reader waits for a decoder that never gives anything."""
     code = """
 import _thread, threading, time
-from rewarm.trace.table import open_reader
+from rewarm.trace.reader import open_reader
 class Stuck:
     def read(self, n):
         time.sleep(0.05)
@@ -230,7 +248,7 @@ def test_a_python_error_in_a_decoder_comes_out_as_it_is():
         def open(self):
             raise ZeroDivisionError("in the decoder")
 
-    from rewarm.trace import table
+    from rewarm.trace import reader
 
     with pytest.raises(ZeroDivisionError, match="in the decoder"):
-        table.open_reader([Source()], recycle=False, threads=2).read_all(progress=None)
+        reader.open_reader([Source()], recycle=False, threads=2).read_all(progress=None)

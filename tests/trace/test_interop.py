@@ -84,7 +84,7 @@ def test_numpy(path, expected):
 
 
 def test_import_needs_no_library():
-    heavy = ("torch", "pandas", "pyarrow", "triton", "scipy", "matplotlib", "polars", "jinja2", "ray")
+    heavy = ("torch", "pandas", "pyarrow", "triton", "scipy", "matplotlib", "polars", "duckdb", "jinja2", "ray")
     code = f"import sys, rewarm.trace; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -30,7 +30,7 @@ def head(functions=FUNCTIONS, ending="\n"):
 def rows_of(path, block_bytes=None, threads=1, columns=None, **options):
     options |= {} if block_bytes is None else {"block_bytes": block_bytes}
     reader = minute_reader(discover(path).sources, columns, threads=threads, **options)
-    table = trace.table.Table(reader.read_all(None), trace.table.Files([], []), trace.table.Rejects([], 0))
+    table = trace.table.Table(reader.read_all(None), trace.table.Files([], []), trace.Rejects([], 0))
     arrays = table.to_numpy()
     return list(zip(*(arrays[name].tolist() for name in table.schema.names), strict=True)), reader
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import trace_files
 
 from rewarm.errors import BackendUnavailable, InvalidArgument, TraceError
 from rewarm.trace import aggregate
@@ -84,6 +85,94 @@ def test_same_bits_as_threads(tmp_path, cluster, small_ranges):
     assert len(seen) > 10 and seen == sorted(seen) and seen[-1][1] == 3030
 
 
+MINUTE_QUESTION = {
+    "table": "minute",
+    "by": ("metric", "funcName", "runtime", "hour_of_day"),
+    "values": "value",
+    "quantiles": 0.5,
+    "runtime": {("R1", "300---40---pool22-300-128"): ("Java", "APIG-S"), ("R2", "301---40---pool23-400-256"): ("http", None)},
+}
+
+
+@pytest.fixture(scope="module")
+def minutes(tmp_path_factory):
+    """Two regions, two metrics, four days of 24 minutes, 600 bytes a file: with ranges of 2000 bytes a few files a task."""
+    root = tmp_path_factory.mktemp("minutes")
+    for region in ("R1", "R2"):
+        for metric in ("requests", "runtimeCost_avg"):
+            trace_files.write_minute(root, region, metric, days=4)
+    return root
+
+
+@pytest.fixture
+def tiny_ranges(monkeypatch):
+    monkeypatch.setattr(ray_room.scan_on_ray, "__kwdefaults__", {**ray_room.scan_on_ray.__kwdefaults__, "range_bytes": 2_000})
+
+
+def test_minute_tables_have_the_same_bits_as_threads(minutes, cluster, tiny_ranges):
+    found = aggregate(minutes, engine="ray", **MINUTE_QUESTION)
+    assert found.num_rows == 2 * 2 * 24  # metrics, runtimes (one of them null), hours
+    assert found.to_bytes() == aggregate(minutes, **MINUTE_QUESTION).to_bytes()
+    tasks = list(ray_room.cut(discover(minutes).sources, 2_000))
+    assert 3 < len(tasks) < 16 and all(piece.whole for task in tasks for piece in task)
+
+
+def test_a_worker_killed_on_a_minute_table(minutes, cluster, tiny_ranges, monkeypatch, tmp_path):
+    """Its files, several to a task, are read again by another worker, once: the same bits."""
+
+    def work(task, spec, settings, max_groups):
+        import os
+        import signal
+
+        from rewarm.trace.aggregate_scan import scan
+
+        aggregate = scan(task, spec, settings, max_groups=max_groups, workers=1)
+        if any("R2/requests/day_02" in piece.name for piece in task):
+            seen = len(list(tmp_path.iterdir()))
+            (tmp_path / f"{seen}").touch()
+            if seen < 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return aggregate.to_bytes()
+
+    monkeypatch.setattr(ray_room, "_work", work)
+    found = aggregate(minutes, engine="ray", **MINUTE_QUESTION)
+    assert found.to_bytes() == aggregate(minutes, **MINUTE_QUESTION).to_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_ranges_of_the_default_size(tmp_path, cluster):
+    """One file of two of them and more: nothing is lost or doubled where they meet."""
+    write(tmp_path, 3_000)
+    path = tmp_path / "R2" / "day_00.csv"
+    header, rows = path.read_bytes().split(b"\n", 1)
+    copies = 2 * ray_room.RANGE_BYTES // len(rows) + 2
+    with open(path, "wb") as out:
+        out.write(header + b"\n")
+        for copy in range(copies):
+            out.write(rows.replace(b",1,", b",%d," % (copy % 4)))
+    (own,) = (source for source in discover(tmp_path).sources if "R2" in source.name)
+    assert [piece.whole for task in ray_room.cut([own], ray_room.RANGE_BYTES) for piece in task] == [False, False]
+    question = {"by": ("region", "clusterName"), "values": "totalCost_cold_start", "quantiles": (0.5, 0.99)}
+    found = aggregate(tmp_path, engine="ray", **question)
+    assert found.to_numpy()["rows"].sum() == copies * 3_000 + 3_030
+    assert found.to_bytes() == aggregate(tmp_path, **question).to_bytes()
+
+
+def test_what_is_left_out_is_told_as_by_threads(tmp_path, cluster, small_ranges):
+    root = write(tmp_path)
+    for region, line in (("R1", 1200), ("R2", 40), ("R2", 900)):
+        break_line(root / region / "day_00.csv", line)
+    question = {**QUESTION, "by": ("clusterName",), "on_error": "skip"}
+    found = aggregate(root, engine="ray", **question)
+    assert found.to_bytes() == aggregate(root, **question).to_bytes()
+    assert found.rejected == 3
+    assert [(r.file, r.line, r.column, r.text) for r in found.rejects] == [
+        ("R1/day_00.csv", 1200, "clusterName", "one"),
+        ("R2/day_00.csv", 40, "clusterName", "one"),
+        ("R2/day_00.csv", 900, "clusterName", "one"),
+    ]
+
+
 @pytest.mark.parametrize("deaths", [1, 2, 3])
 def test_a_worker_killed_in_the_middle(tmp_path, cluster, small_ranges, monkeypatch, deaths):
     """Two deaths of a range change nothing, bit for bit; a third ends the scan with the range's name."""
@@ -103,7 +192,7 @@ def test_a_worker_killed_in_the_middle(tmp_path, cluster, small_ranges, monkeypa
             if seen < deaths:
                 (marker / f"death-{seen}").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        return scan(task, spec, settings, max_groups=max_groups, workers=1)[0].to_bytes()
+        return scan(task, spec, settings, max_groups=max_groups, workers=1).to_bytes()
 
     monkeypatch.setattr(ray_room, "_work", work)
     if deaths <= 2:
@@ -129,7 +218,7 @@ def test_a_parse_error_is_not_tried_again_and_all_bad_ranges_are_named(tmp_path,
         from rewarm.trace.aggregate_scan import scan
 
         (marker / f"{task[0].name.replace('/', '_')}-{task[0].range_begin}-{uuid.uuid4()}").touch()
-        return scan(task, spec, settings, max_groups=max_groups, workers=1)[0].to_bytes()
+        return scan(task, spec, settings, max_groups=max_groups, workers=1).to_bytes()
 
     monkeypatch.setattr(ray_room, "_work", work)
     with pytest.raises(TraceError) as caught:
@@ -160,10 +249,3 @@ def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BackendUnavailable, match=r'pip install "rewarm\[ray\]"'):
         aggregate(tmp_path, by="funcName", engine="ray")
-
-
-def test_the_room_loads_without_ray():
-    import subprocess
-
-    code = "import sys, rewarm.trace; assert 'ray' not in sys.modules and 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,7 +5,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_runtime_trigger import HEADER, both_ways, plain_files
+from runtime_cases import HEADER, both_ways, plain_files
 
 from rewarm import trace
 from rewarm._native import core

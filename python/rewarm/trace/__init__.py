@@ -7,11 +7,12 @@ from rewarm.errors import TraceError
 from rewarm.trace.aggregate import Aggregate, FileRange, aggregate
 from rewarm.trace.check import check
 from rewarm.trace.convert import convert
+from rewarm.trace.reader import batches, read
 from rewarm.trace.rejects import Reject, Rejects
 from rewarm.trace.report import report
 from rewarm.trace.schema import Field, Schema
 from rewarm.trace.synthetic import generate
-from rewarm.trace.table import Batch, Batches, Files, Table, batches, read
+from rewarm.trace.table import Batch, Batches, Files, Table
 
 __all__ = [
     "Aggregate",

@@ -6,10 +6,9 @@ threads, engines or merges. A quantile is within 0.782 % of the value at the 0-b
 
 from __future__ import annotations
 
-import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,10 @@ from rewarm.trace.aggregate_scan import scan
 from rewarm.trace.aggregate_spec import Spec, checked_by, checked_quantiles, checked_values, quantile_name
 from rewarm.trace.listing import PathArgument
 from rewarm.trace.options import RuntimeArgument, join_table, listed, one_of, thread_count, time_range
-from rewarm.trace.rejects import Reject, Rejects
+from rewarm.trace.rejects import Rejects
 from rewarm.trace.schema import Schema
 from rewarm.trace.source import discover
+from rewarm.trace.whole_file import whole_file
 
 __all__ = ["Aggregate", "FileRange", "aggregate"]
 
@@ -58,11 +58,10 @@ class Aggregate:
     Aggregates of one question over different files or ranges add up by `merge`, which gives the same bits as one scan of all.
     """
 
-    __slots__ = ("_core", "_rejects", "_spec")
+    __slots__ = ("_core", "_spec")
 
-    def __init__(self, native: Any, rejects: Iterable[Reject] = ()) -> None:
+    def __init__(self, native: Any) -> None:
         self._core = native
-        self._rejects = tuple(rejects)
         self._spec = Spec.from_text(native.text)
 
     @property
@@ -107,12 +106,12 @@ class Aggregate:
 
     @property
     def rejects(self) -> Rejects:
-        """What could not be read. The count is `rejected`; rows, the first 10,000, are kept by threads of this process only.
+        """What could not be read: the count, `rejected`, and the first 10,000 by file, region, line.
 
-        An aggregate out of bytes, and so one that Ray made, has the count alone: the rows say where to look, and are no part
-        of the answer.
+        They are part of the aggregate: of its bytes, of `merge` and of every engine. Two splits of the same files keep the
+        same ones.
         """
-        return Rejects(self._rejects, self.rejected)
+        return Rejects(self._core.rejects, self.rejected)
 
     @property
     def files(self) -> list[FileRange]:
@@ -169,11 +168,10 @@ class Aggregate:
                 difference = _difference(self._spec, other._spec)
                 raise InvalidArgument(f"Aggregate.merge: expected answers to one question: {difference}")
         merged = core.TraceAggregate.merge([self._core, *(other._core for other in others)], thread_count(None))
-        kept = (reject for one in (self, *others) for reject in one._rejects)
-        return Aggregate(merged, itertools.islice(kept, core.MOST_REJECTS))
+        return Aggregate(merged)
 
     def to_bytes(self) -> bytes:
-        """All of it, histograms included; equal aggregates give equal bytes on every machine."""
+        """All of it, histograms and rejects included; equal aggregates give equal bytes on every machine."""
         data: bytes = self._core.to_bytes()
         return data
 
@@ -187,23 +185,9 @@ class Aggregate:
         return cls(core.TraceAggregate.from_bytes(bytes(data)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `to_bytes` to a file, under another name until all of it is on disk.
-
-        A process that is killed meanwhile (SIGKILL, loss of power) leaves the old file, if there was one, as it is, and a
-        hidden file ``.<name>.<random>`` beside it that may be deleted.
-        """
-        target = os.fspath(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target) or ".")
-        try:
-            with open(handle, "wb") as out:
-                out.write(self.to_bytes())
-                out.flush()
-                os.fsync(out.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        """Writes `to_bytes` to a file, under another name until all of it is on disk: see `whole_file`."""
+        with whole_file(Path(path)) as temporary:
+            temporary.write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Aggregate:
@@ -251,12 +235,6 @@ def _difference(a: Spec, b: Spec) -> str:
     return f"{name} {mine.get(name)!r} and {theirs.get(name)!r}"
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 def aggregate(
     path: PathArgument,
     by: str | Iterable[str] = (),
@@ -288,8 +266,8 @@ def aggregate(
         path: As in `read`.
         by: Keys: region, clusterName, funcName, userID, funcID, poolName, cpu_limit, memory_limit, size, pool_class, runtime,
             trigger_group, day, hour, minute, hour_of_day. Null is a key like any other. `funcID` without `region` adds
-            `region`: functions are numbered per region. The time of a request is ``time_worker``. Minute tables have region,
-            metric, stat, funcID and those of time. None: one group.
+            `region`: functions are numbered per region. The time of a request is ``time_worker``. Minute tables also have
+            metric and stat, and no clusterName. None: one group.
         values: Columns of numbers; of minute tables ``value``, each field that is not empty.
         quantiles: From 0 to 1; those that get a column. Naming at least one keeps histograms for `Aggregate.quantile`.
         table: As in `read`.
@@ -325,9 +303,7 @@ def aggregate(
     kind = sources[0].table
     if kind != "minute" and (metric is not None or stat is not None):
         raise InvalidArgument(f"metric and stat filter the minute tables, not the {kind} table")
-    joined = None
-    if kind != "minute" and ("runtime" in keys or "trigger_group" in keys):
-        joined = _functions(path, runtime)
+    joined = _functions(path, runtime) if "runtime" in keys or "trigger_group" in keys else None
     settings = {
         "time": time,
         "clusterName": clusterName,
@@ -349,8 +325,7 @@ def aggregate(
         from rewarm.trace.ray import scan_on_ray
 
         return Aggregate(scan_on_ray(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
-    found, rejects = scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress)
-    return Aggregate(found, (Reject(sources[row[0]].name, *row[1:]) for row in rejects))
+    return Aggregate(scan(sources, spec, settings, max_groups=max_groups, workers=workers, progress=progress))
 
 
 def _functions(path: PathArgument, runtime: RuntimeArgument | None) -> core.TraceFunctions:

@@ -26,8 +26,17 @@ MINUTE_BLOCK_BYTES = 1 << 20
 
 #: Keys that are made of a minute table's time.
 _OF_TIME = ("day", "hour", "minute", "hour_of_day")
-_MINUTE_KEYS = ("region", "metric", "stat", "funcID", *_OF_TIME)
+#: Those that are made of its functions, the last two through the runtime table of their region.
+_OF_FUNCTION = ("funcName", "userID", "poolName", "cpu_limit", "memory_limit", "size", "pool_class")
+_JOINED = ("runtime", "trigger_group")
+_MINUTE_KEYS = ("region", "metric", "stat", "funcID", *_OF_FUNCTION, *_JOINED, *_OF_TIME)
 _MINUTE_VALUES = ("value", "time")
+#: The minute table's columns that a key is made of, where it is none of them.
+_MADE_OF: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_OF_TIME, ("time",)),
+    **dict.fromkeys(_OF_FUNCTION, ("funcID",)),
+    **dict.fromkeys(_JOINED, ("region", "funcID")),
+}
 
 
 def scan(
@@ -38,8 +47,8 @@ def scan(
     max_groups: int,
     workers: int | None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Any, list[tuple[Any, ...]]]:
-    """The native aggregate of these sources, or of the ranges that they name, and the rejects that are kept.
+) -> Any:
+    """The native aggregate of these sources, or of the ranges that they name.
 
     Args:
         sources: Of `spec.table`.
@@ -67,7 +76,7 @@ def scan(
         unit_bytes=_unit_bytes(sources, workers),
         **settings,
     )
-    aggregate, rejects = core.trace_scan(
+    return core.trace_scan(
         sources=sources,
         options=options,
         by=list(spec.by),
@@ -77,7 +86,6 @@ def scan(
         text=spec.text(),
         progress=progress,
     )
-    return aggregate, rejects
 
 
 def _unit_bytes(sources: Sequence[Source], workers: int | None) -> int:
@@ -93,34 +101,30 @@ def _scan_minutes(
     max_groups: int,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Any, list[tuple[Any, ...]]]:
+) -> Any:
     for argument, names, accepted in (("by", spec.by, _MINUTE_KEYS), ("values", spec.values, _MINUTE_VALUES)):
         for name in names:
             if name not in accepted:
+                why = ": it has no clusters" if name == "clusterName" else ""
                 raise InvalidArgument(
-                    f"aggregate: {argument}: of the minute table expected {', '.join(accepted)}; got {name!r}"
+                    f"aggregate: {argument}: of the minute table expected {', '.join(accepted)}; got {name!r}{why}"
                 )
-    needed = {"time" if name in _OF_TIME else name for name in (*spec.by, *spec.values)} or {"region"}
+    needed = {made for name in (*spec.by, *spec.values) for made in _MADE_OF.get(name, (name,))} or {"region"}
     reader = minute_reader(
         sources,
         [name for name in COLUMNS if name in needed],
         threads=workers,
         block_bytes=MINUTE_BLOCK_BYTES,
-        **settings,
+        **{**settings, "runtime": None},
     )
-    aggregate = core.trace_scan_minutes(
+    return core.trace_scan_minutes(
         reader=reader,
         by=list(spec.by),
         values=list(spec.values),
         histograms=bool(spec.quantiles),
         max_groups=max_groups,
         text=spec.text(),
+        runtime=settings["runtime"],
         workers=thread_count(workers),
-        sources=sources,
         progress=progress,
     )
-    rejected, rejects = reader.rejects()
-    # A compressed file has no ranges: it is read from front to back.
-    files = [(s.region, s.name, 0, s.size if s.compression is None else -1) for s in sources]
-    aggregate.set_files(files, rejected)
-    return aggregate, rejects

@@ -153,6 +153,12 @@ def _write_json(target: str, value: Any) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def _assumed(region: str | None) -> None:
+    """Says that a runtime table is taken for a region's."""
+    if region is not None:
+        click.echo(f"note: the runtime table's path tells no region; it is taken to be that of {region}", err=True)
+
+
 def _rejects_found(rejects: Any) -> None:
     """Says what could not be read, and makes that the exit status."""
     from rewarm.trace import shown
@@ -194,11 +200,12 @@ def head(paths: tuple[str, ...], rows: int, json_file: str | None, **options: An
     """  # noqa: D301
     from rewarm.trace import shown
     from rewarm.trace.one_source import record_batches
-    from rewarm.trace.table import batches
+    from rewarm.trace.reader import batches
 
     with batches(_one_or_list(paths), **_given(options)) as stream:
         first = shown.first_rows(record_batches(stream), rows, stream.schema)
         rejects = stream.rejects
+        _assumed(stream.assumed_region)
     if json_file is not None:
         _write_json(json_file, shown.json_rows(first))
     if json_file != "-":
@@ -251,7 +258,7 @@ def scan(paths: tuple[str, ...], json_file: str | None, output: str | None, **op
     """  # noqa: D301
     from rewarm.trace.aggregate import aggregate
     from rewarm.trace.progress import Progress
-    from rewarm.trace.source import discover
+    from rewarm.trace.source import RUNTIME_REGION, discover
 
     given = _given(options)
     total = sum(
@@ -259,14 +266,10 @@ def scan(paths: tuple[str, ...], json_file: str | None, output: str | None, **op
     )
     with Progress("scan", total) as shown:
         found = aggregate(_one_or_list(paths), progress=shown, **given)
+    if "runtime" in found.by or "trigger_group" in found.by:
+        joined = discover(given.get("runtime", _one_or_list(paths)), table="runtime").sources
+        _assumed(RUNTIME_REGION if any(source.region is None for source in joined) else None)
     _aggregate_out(found, output, json_file)
-    if len(found.rejects) > 0:
-        _rejects_found(found.rejects)
-    elif found.rejected:  # Ray counts them, and keeps no rows
-        click.echo(
-            f"{found.rejected} fields or rows could not be read and were left out (--on-error {options['on_error']})", err=True
-        )
-        click.get_current_context().exit(FOUND)
 
 
 @trace.command()
@@ -296,6 +299,7 @@ def _aggregate_out(found: Any, output: str | None, json_file: str | None) -> Non
         _console().print(shown.aggregate_table(found))
     elif json_file != "-":
         click.echo(output)
+    _rejects_found(found.rejects)
 
 
 @trace.command()

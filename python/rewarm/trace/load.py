@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewarm.errors import BackendUnavailable
+from rewarm.trace.reader import open_reader
 from rewarm.trace.runtime_trigger import functions
 from rewarm.trace.source import Source, discover
 from rewarm.trace.synthetic import MARKER
-from rewarm.trace.table import Batches, Files, open_reader
+from rewarm.trace.table import Batches, Files
 
 Array = NDArray[Any]
 COSTS = ("totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rewarm.trace.reader import open_reader
 from rewarm.trace.shown import pyarrow
 from rewarm.trace.source import Source
-from rewarm.trace.table import Batches, Files, open_reader
+from rewarm.trace.table import Batches, Files
 
 
 def one_source(source: Source, columns: Sequence[str] | None = None, **options: Any) -> Batches:

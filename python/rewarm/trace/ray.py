@@ -71,8 +71,7 @@ def cut(sources: Sequence[Source], range_bytes: int) -> Iterator[list[SourceRang
 
 def _work(task: list[SourceRange], spec: Spec, settings: dict[str, Any], max_groups: int) -> bytes:
     """What a worker does: one thread, because Ray counts a task as one processor."""
-    aggregate, _ = scan(task, spec, settings, max_groups=max_groups, workers=1)
-    data: bytes = aggregate.to_bytes()
+    data: bytes = scan(task, spec, settings, max_groups=max_groups, workers=1).to_bytes()
     return data
 
 

@@ -29,7 +29,7 @@ class Reject(NamedTuple):
 
 
 class Rejects:
-    """The first 10,000 rejects in row order, and how many there were.
+    """The first 10,000 rejects in row order (of an aggregate: by file, region, line), and how many there were.
 
     An Arrow library takes it as a table (which needs pyarrow here).
 

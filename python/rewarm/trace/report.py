@@ -19,6 +19,7 @@ from rewarm.trace.measure import measure
 from rewarm.trace.measured import Measured, Number
 from rewarm.trace.page import render
 from rewarm.trace.paper import KIND_WORDS, Key, Published, agreement, published
+from rewarm.trace.whole_file import whole_file
 
 PAPER = (
     "Artjom Joosen, Ahmed Hassan, Martin Asenov, Rajkarn Singh, Luke Darlow, Jianfeng Wang, Qiwen Deng, Adam Barker: "
@@ -180,13 +181,5 @@ def _target(name: str, where: str | os.PathLike[str]) -> Path:
 
 def _write(target: Path, text: str) -> None:
     """Write beside the target and rename, so that whoever is killed leaves no half file under the final name."""
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(fresh, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, target)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    with whole_file(target) as fresh:
+        fresh.write_text(text, encoding="utf-8")

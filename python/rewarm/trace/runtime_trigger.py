@@ -12,7 +12,7 @@ from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace.options import column_list, listed, one_of, thread_count
 from rewarm.trace.runtime_trigger_reading import Stated, read_source
 from rewarm.trace.runtime_trigger_table import COLUMNS, DERIVED, PUBLISHED, Functions
-from rewarm.trace.source import Source, discover
+from rewarm.trace.source import RUNTIME_REGION, Source, discover
 
 
 def functions(path: Any, *, region: str | Sequence[str] | None = None) -> dict[tuple[str, str], tuple[str | None, str | None]]:
@@ -101,6 +101,7 @@ class FunctionsReader:
         self.fields = self._table.fields
         self.schema_capsule = self._table.schema_capsule
         self.stream_capsule = self._table.stream_capsule
+        self.assumed_region = RUNTIME_REGION if found.assumed else None
 
     def next(self) -> Any:
         """The batch, then None."""
@@ -112,6 +113,9 @@ class FunctionsReader:
         if progress is not None:
             progress(*self.counters()[:2])
         return self._table
+
+    def raise_failure(self) -> None:
+        """Nothing: what cannot be read was raised when the tables were opened."""
 
     def stop(self) -> None:
         """Ends `next`."""

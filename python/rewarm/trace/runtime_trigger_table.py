@@ -10,6 +10,7 @@ from rewarm import __version__
 from rewarm._native import core
 from rewarm.trace.rejects import Reject
 from rewarm.trace.runtime_trigger_fields import Pool, pool_limits, split_funcid, split_triggers, trigger_group
+from rewarm.trace.source import RUNTIME_REGION
 
 #: The published columns, in their order; then what is derived from them, for ``columns=``.
 PUBLISHED = ("funcID", "cpu_request", "runtime", "triggerType-invocationType")
@@ -38,7 +39,7 @@ class Functions:
     Attributes:
         rows: As read.
         present: Published columns that the files have.
-        assumed: Whether no path told a region, so that it was taken to be R2.
+        assumed: Whether the path of a file told no region, so that it was taken to be R2.
         files: Names of the files.
         rejects: Fields and rows that could not be read, the first 10,000.
         rejected: How many there were.
@@ -61,7 +62,8 @@ class Functions:
         """The engine's table of these columns; default: the published ones that the files have, and the region."""
         names = list(columns) if columns is not None else [*self.present, "region"]
         made = [(name, _ARROW.get(name, "dictionary"), UNITS.get(name, ""), self.column(name)) for name in names]
-        return core.trace_table_of_lists(table="runtime", columns=made, version=__version__)
+        region = RUNTIME_REGION if self.assumed else ""
+        return core.trace_table_of_lists(table="runtime", columns=made, version=__version__, assumed_region=region)
 
     def lookup(self) -> dict[tuple[str, str], tuple[str | None, str | None]]:
         """(region, funcID) → (runtime, trigger group): functions are numbered per region."""

@@ -53,9 +53,7 @@ def open_reader(
         sources: In row order.
         columns: As in `read`.
         recycle: Whether batches are let go: their memory is used again.
-        threads: How many parse. Default: one for every processor that may be used. Where fewer parse than there are processors,
-            a packed file is unpacked by one more thread beside the one that parses it, also with ``threads=1``; a process that
-            may use one processor only (``os.sched_setaffinity``, ``taskset``) has no such thread.
+        threads: As in `read`.
         options: The other arguments of `read` that are about rows.
     """
     kind = sources[0].table
@@ -111,7 +109,9 @@ def read(
         on_error: "raise"; "null": a bad field becomes null; "skip": its row is left out. A row with too few or too many fields
             is left out under both. What was refused is listed in ``rejects``.
         unknown_columns: "raise" or "ignore" columns that the release does not have, such as an unnamed index.
-        threads: Default: one for every processor that may be used.
+        threads: How many parse. Default: one for every processor that may be used. Where fewer parse than there are processors,
+            a packed file is unpacked by one more thread beside the one that parses it, also with ``threads=1``; a process that
+            may use one processor only (``os.sched_setaffinity``, ``taskset``) has no such thread.
         progress: Called about twenty times a second, from this thread, with the bytes and rows read so far.
 
     Returns:

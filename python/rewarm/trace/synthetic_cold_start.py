@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewarm.trace.synthetic_classes import Curves, classes_of
+from rewarm.trace.synthetic_classes import model_of
 from rewarm.trace.synthetic_functions import functions_of
 from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import (
@@ -71,8 +71,7 @@ class ColdStarts:
         self.functions = functions_of(region, seed)
         base = np.concatenate([[0], np.cumsum(published_day_counts(region))])
         self._first = np.rint(base * scale).astype(np.int64)
-        self._label, self._components = classes_of(region, self.functions)
-        self._curves = [Curves(region, c) for c in self._components]
+        self._model = model_of(region, seed)
         pods = int(self._first[-1]) + EARLIER_PODS
         self._pods = pods
         step = int(pods * 0.6180339887) | 1
@@ -202,22 +201,21 @@ class ColdStarts:
         alloc_ns, code_ms, dependency_ms = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.int64)
         scheduling_ns = np.empty(n, np.int64)
         minute = time_ms // 60_000 - day * 1440
-        label = self._label[function]
-        noise = rng.standard_normal((4, n))
-        loading = self.table.congestion
-        order = np.argsort(label, kind="stable")
-        edges = np.searchsorted(label[order], np.arange(len(self._curves) + 1))
+        scores = self._model.scores(function, rng)
+        for k, weight in enumerate(self.table.congestion):
+            if weight:
+                scores[k] = math.sqrt(1.0 - weight * weight) * scores[k] + weight * latent[minute]
+        curve = self._model.curve[self._model.cell[function]]
+        order = np.argsort(curve, kind="stable")
+        edges = np.searchsorted(curve[order], np.arange(len(self._model.curves) + 1))
         for c in np.flatnonzero(np.diff(edges)).tolist():
-            curves, rows = self._curves[c], order[edges[c] : edges[c + 1]]
-            z = curves.mix @ noise[:, rows]
-            for k, weight in enumerate(loading):
-                if weight:
-                    z[k] = math.sqrt(1.0 - weight * weight) * z[k] + weight * latent[minute[rows]]
-            alloc_ns[rows] = np.rint(curves.alloc(z[0]) * 1e9)
-            code_ms[rows] = np.rint(curves.code(z[1]) * 1e3)
-            scheduling_ns[rows] = np.rint(np.maximum(curves.scheduling(z[3]), 0.02) * 1e9)
+            rows = order[edges[c] : edges[c + 1]]
+            alloc, code, dependency, scheduling = self._model.curves[c].seconds(scores[:, rows])
+            alloc_ns[rows] = np.rint(alloc * 1e9)
+            code_ms[rows] = np.rint(code * 1e3)
+            scheduling_ns[rows] = np.rint(np.maximum(scheduling, 0.02) * 1e9)
             layered = self.functions.layer[function[rows]]
-            dependency_ms[rows[layered]] = np.maximum(np.rint(curves.dependency(z[2][layered]) * 1e3), 1)
+            dependency_ms[rows[layered]] = np.maximum(np.rint(dependency[layered] * 1e3), 1)
         # The total is a whole number of us; scheduling is what is left of it.
         whole_us = (code_ms + dependency_ms) * 1000
         total_us = (alloc_ns + scheduling_ns + 999) // 1000 + whole_us

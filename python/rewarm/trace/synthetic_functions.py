@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,10 @@ from rewarm.trace.synthetic_regions import (
     DAYS,
     FREE_DAYS,
     GIANTS,
+    GROUP_LAYERS,
     OTHER_POOLS,
     REGION_TABLE,
+    RUNTIME_COMPONENTS,
     RUNTIME_FUNCTIONS,
     SIZE_FUNCTIONS,
     SIZE_POOLS,
@@ -253,21 +256,45 @@ def _place_giants(funcName: Ints, userID: Ints, requests: Floats) -> None:
 def _choose_layers(region: Region, made: Functions, rng: np.random.Generator) -> None:
     """Marks functions with a layer, in random order, so that they make the class's share of the cold starts."""
     cold = made.cold_starts + made.timer_runs
-    from rewarm.trace.synthetic_classes import classes_of  # stands on this file
-
-    label, components = classes_of(region.name, made)
+    if region.classes is None:
+        label = made.runtime * len(TRIGGER_GROUPS) + made.group
+        shape = len(RUNTIMES), len(TRIGGER_GROUPS)
+        of_class = np.bincount(label, cold, shape[0] * shape[1]).reshape(shape)
+        shares = [
+            share
+            for name, weights in zip(RUNTIMES, of_class, strict=True)
+            for share in _layer_shares(RUNTIME_COMPONENTS[name].layers, weights).tolist()
+        ]
+    else:
+        label, shares = (made.size > 1).astype(np.int64), [part.layers for part in region.classes]
     # What a class of few large functions misses, the next one of its runtime makes up.
     carried = dict.fromkeys(range(len(RUNTIMES)), 0.0)
-    for c, part in enumerate(components):
+    for c, share in enumerate(shares):
         members = rng.permutation(np.flatnonzero((label == c) & (cold > 0)))
         runtime = int(made.runtime[members[0]]) if region.classes is None and len(members) else 0
-        missing = part.layers * cold[members].sum() + carried[runtime]
-        if part.layers > 0.0:
+        missing = share * cold[members].sum() + carried[runtime]
+        if share > 0.0:
             for i in members.tolist():
                 if abs(missing - cold[i]) < abs(missing):
                     made.layer[i] = True
                     missing -= cold[i]
         carried[runtime] = missing if region.classes is None else 0.0
+
+
+def _layer_shares(share: float, weights: Floats) -> Floats:
+    """Shares of layers by group with the given log-odds between the groups and the given mean."""
+    if share <= 0.0:
+        return np.zeros(len(weights))
+    weights = weights / max(float(weights.sum()), 1e-300)
+    odds = np.exp(np.array(GROUP_LAYERS))
+    low, high = 1e-9, 1e9
+    for _ in range(80):
+        base = math.sqrt(low * high)
+        if weights @ (base * odds / (1.0 + base * odds)) < share:
+            low = base
+        else:
+            high = base
+    return np.asarray(base * odds / (1.0 + base * odds))
 
 
 def _apportion(weights: Floats, total: int) -> Ints:

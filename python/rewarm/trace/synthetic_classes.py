@@ -142,6 +142,7 @@ def _add_margins(
         of = pool_class if name != DEPENDENCY else np.where(layered, pool_class, -1)
         raking.add(values, of, by("pools", name, POOL_CLASSES))
     if region != "R2":
+        raking.add(seconds[ALLOC], kind, [(part.stages, STAGE_LIMITS) for part in _components(region)])
         raking.add(seconds[TOTAL], every, by("distributions", TOTAL, ["all"]))
         return
     groups = [name if name != "unknown" else "unknown trigger" for name in TRIGGER_GROUPS]

@@ -72,6 +72,7 @@ class ColdStarts:
         base = np.concatenate([[0], np.cumsum(published_day_counts(region))])
         self._first = np.rint(base * scale).astype(np.int64)
         self._model = model_of(region, seed)
+        self._calm, self._swing = _usual_pressure(self.table.cold_starts, self.table.hours)
         pods = int(self._first[-1]) + EARLIER_PODS
         self._pods = pods
         step = int(pods * 0.6180339887) | 1
@@ -188,7 +189,8 @@ class ColdStarts:
     def blocks(self, day: int) -> Iterator[ColdStartBlock]:
         """The rows of one day in order, at most `BLOCK_ROWS` at a time."""
         time_ms, function, load = self.events(day)
-        latent = load - np.average(load, weights=np.exp(_LOAD_SIGMA * load))
+        pressure = _pressure(self.table.cold_starts[day], self.table.hours, load)
+        latent = (pressure - self._calm) / self._swing
         for nth, begin in enumerate(range(0, max(len(function), 1), BLOCK_ROWS)):
             rows = slice(begin, begin + BLOCK_ROWS)
             rng = stream(self.seed, self.region, "cold_start", day, nth)
@@ -258,6 +260,22 @@ def _minute_load(rng: np.random.Generator) -> Floats:
     for minute in range(1, 1440):
         load[minute] = _LOAD_MEMORY * load[minute - 1] + fresh * noise[minute]
     return load
+
+
+def _pressure(day_count: float, hours: tuple[float, ...], load: Floats) -> Floats:
+    """Logarithm of the load of each minute of a day: of the day, the hour and the minute."""
+    return np.asarray(math.log(day_count) + np.repeat(np.log(hours), 60) + _LOAD_SIGMA * load)
+
+
+def _usual_pressure(day_counts: tuple[int, ...], hours: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and spread of the pressure over the cold starts of 31 days."""
+    mean, variance = _LOAD_SIGMA**2, _LOAD_SIGMA**2  # a log-normal load counts its crowded minutes more
+    for parts in (day_counts, hours):
+        logs = np.log(np.array(parts, float))
+        middle = float(np.average(logs, weights=parts))
+        mean += middle
+        variance += float(np.average((logs - middle) ** 2, weights=parts))
+    return mean, math.sqrt(variance)
 
 
 @functools.cache

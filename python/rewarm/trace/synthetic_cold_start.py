@@ -14,6 +14,7 @@ from rewarm.trace.synthetic_classes import model_of
 from rewarm.trace.synthetic_functions import functions_of
 from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import (
+    BUSY_REQUESTS,
     CLUSTER_SHARES,
     DAY_SECONDS,
     GROUP_SWING,
@@ -33,6 +34,8 @@ BLOCK_ROWS = 1 << 17
 EARLIER_PODS = 200_000
 #: A burst of one function starts about this many pods.
 _BURST = 4
+#: How far the cold starts of a function that is not busy move from even spacing, as a part of it [I].
+_SHAKEN = 0.5
 #: Share of cold starts that belong to the request of the one before, among neighbours of one function [I].
 _REPEATED = 0.02
 #: Spread and memory of the load's logarithm from minute to minute [I].
@@ -161,12 +164,19 @@ class ColdStarts:
         else:
             counts = rng.multinomial(n, weights / weights.sum())
         function = np.repeat(np.arange(len(counts)), counts)
-        # A day quantile for each burst, through the hours that its group of triggers prefers.
-        bursts = -(-counts // _BURST)
+        # A day quantile for each burst, through the hours that its group of triggers prefers. Busy functions start several
+        # pods at once; the others one at a time and well apart, because the last pod would serve a request within a minute.
+        size = np.where(self.functions.requests >= BUSY_REQUESTS, _BURST, 1)
+        bursts = -(-counts // size)
         first_burst = np.cumsum(bursts) - bursts
         nth = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-        burst = first_burst[function] + nth // _BURST
+        burst = first_burst[function] + nth // size[function]
         quantile = rng.random(int(bursts.sum()))
+        apart = np.repeat(size == 1, bursts)
+        turn = np.arange(len(quantile)) - np.repeat(first_burst, bursts)
+        phase = np.repeat(rng.random(len(counts)), bursts)
+        even = (turn + phase + _SHAKEN * (quantile - 0.5)) / np.repeat(np.maximum(bursts, 1), bursts)
+        quantile = np.where(apart, even % 1.0, quantile)
         owner = np.repeat(self.functions.group, bursts)
         when = np.empty_like(quantile)
         for g, name in enumerate(TRIGGER_GROUPS):

@@ -69,6 +69,13 @@ GROUP_LOADS = (
     (31.0, 31.0, 2.38e6), (646.0, 1321.0, 5.71e7), (4.0, 8.0, 2.59e7), (12.0, 27.0, 2.66e9), (1498.0, 4464.0, 9.52e9),
     (93.0, 677.0, 2.08e8), (214.0, 6089.0, 1.12e8),
 )  # fmt: skip
+#: Functions of region 2 by requests in 31 days: above, up to, how many, share of the cold starts [D, figure 14].
+REQUEST_BANDS = (
+    (0, 31, 739, 0.003), (31, 744, 1121, 0.034), (744, 4_464, 194, 0.138), (4_464, 22_320, 145, 0.378), (22_320, 44_640, 31, 0.053),
+    (44_640, 446_400, 46, 0.059), (446_400, 4_464_000, 32, 0.059), (4_464_000, 10_000_000_000, 36, 0.274),
+)  # fmt: skip
+#: A function of more requests in 31 days than minutes always has a warm pod: its cold starts come from requests at once.
+BUSY_REQUESTS = 44_640
 #: Functions that take nearly all requests [N]: funcID's parts, requests in 31 days, group.
 GIANTS = (
     (88, 337, "pool26-1000-1024", 8_531_371_000, "unknown"),

@@ -191,12 +191,13 @@ class Curves:
 @functools.cache
 def _mix(coupling: tuple[float, float, float, float, float]) -> NDArray[np.float64]:
     alloc_scheduling, code_scheduling, dependency_scheduling, alloc_code, code_dependency = coupling
+    alloc_dependency = alloc_scheduling * dependency_scheduling  # no more than scheduling brings about
     return np.linalg.cholesky(
         np.array(
             [
-                [1.0, alloc_code, 0.0, alloc_scheduling],
+                [1.0, alloc_code, alloc_dependency, alloc_scheduling],
                 [alloc_code, 1.0, code_dependency, code_scheduling],
-                [0.0, code_dependency, 1.0, dependency_scheduling],
+                [alloc_dependency, code_dependency, 1.0, dependency_scheduling],
                 [alloc_scheduling, code_scheduling, dependency_scheduling, 1.0],
             ]
         )

@@ -150,7 +150,9 @@ class MinuteTables:
         total[started] = np.maximum(total[started], cold)  # every cold start has its request
         return every, total
 
-    def _followers(self, cold_cells: Ints, cold: Ints, served: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Ints, Ints]:
+    def _followers(
+        self, cold_cells: Ints, cold: Ints, served: NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[Ints, Ints]:
         """Requests of the functions that are not busy: each cold start and those that its pod serves before it is let go.
 
         They follow one another within the keep-alive of a minute, so that no other request starts cold.

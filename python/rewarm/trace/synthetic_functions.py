@@ -131,7 +131,7 @@ def functions_of(region: str, seed: int) -> Functions:
     plan.set_phases(table, rng)
     funcName, userID = _names(table, pool, rng)
     if region == "R2":
-        _place_giants(funcName, userID, requests)
+        _place_giants(funcName, userID, pool, requests)
     made = Functions(
         funcName=funcName,
         userID=userID,
@@ -243,14 +243,27 @@ def _names(region: Region, pool: NDArray[np.int32], rng: np.random.Generator) ->
     return funcName, userID.astype(np.int64)
 
 
-def _place_giants(funcName: Ints, userID: Ints, requests: Floats) -> None:
+def _place_giants(funcName: Ints, userID: Ints, pool: NDArray[np.int32], requests: Floats) -> None:
     """Gives the five largest functions their published names and users, by exchange with whoever has them."""
-    largest = np.argsort(-requests)[: len(GIANTS)]
-    for i, (name, user, *_) in zip(largest.tolist(), GIANTS, strict=True):
+    largest = np.argsort(-requests)[: len(GIANTS)].tolist()
+
+    def alone(k: int) -> bool:
+        same = (funcName == funcName[k]) & (userID == userID[k]) & (pool == pool[k])
+        return int(np.count_nonzero(same)) == 1
+
+    for nth, (i, (name, user, *_)) in enumerate(zip(largest, GIANTS, strict=True)):
         for array, value in ((funcName, name), (userID, user)):
-            others = [j for j in np.flatnonzero(array == value).tolist() if j not in largest] or [i]
-            j = i if array[i] == value else others[0]
-            array[i], array[j] = array[j], array[i]
+            if array[i] == value:
+                continue
+            for j in np.flatnonzero(array == value).tolist():
+                if j in largest[:nth]:
+                    continue
+                array[i], array[j] = array[j], array[i]
+                if alone(i) and alone(j):  # a funcID is a name, a user and a pool
+                    break
+                array[i], array[j] = array[j], array[i]
+            else:
+                raise AssertionError(f"nobody can give {value} to the function {name}---{user}")
 
 
 def _choose_layers(region: Region, made: Functions, rng: np.random.Generator) -> None:

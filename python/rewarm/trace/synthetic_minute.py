@@ -21,6 +21,7 @@ from rewarm.trace.synthetic_regions import (
     DAY_SECONDS,
     DAYS,
     FREE_DAYS,
+    GIANT_REQUESTS,
     GIANTS,
     GROUP_PODS,
     GROUP_SWING,
@@ -38,6 +39,8 @@ _MINUTES = 1440
 _DENSE_RATE = 0.05
 #: Minutes between a request and the next one that the same pod serves, below the keep-alive of one [I].
 _FOLLOWS_AFTER = 0.5
+#: How far the load of the largest functions swings around its mean [I].
+_LARGEST_SWING = 0.5
 #: Load of a free day [D: region 2, figure 8].
 _FREE_DAY_LOAD = 0.75
 #: Region 2's largest function makes 133 million requests in the first three days and 30 times that rate later [N].
@@ -124,7 +127,9 @@ class MinuteTables:
         groups = [self._shape(name, day) for name in TRIGGER_GROUPS]
         shapes = np.stack(groups)  # [groups, minutes], mean 1
         dense = np.flatnonzero(rate >= _DENSE_RATE)
-        drawn = rng.poisson(rate[dense] * shapes[functions.group[dense]].T)
+        weights = shapes[functions.group[dense]]
+        weights[functions.requests[dense] >= GIANT_REQUESTS] = self._largest_shape(day)
+        drawn = rng.poisson(rate[dense] * weights.T)
         # The minute timers run every minute: no chance in them.
         steady = np.isin(functions.requests[dense], (44_640.0, 267_840.0)) & (self._cold.scale == 1.0)
         drawn[:, steady] = np.rint(functions.requests[dense][steady] / (DAYS * _MINUTES)).astype(np.int64)
@@ -178,6 +183,14 @@ class MinuteTables:
         if self._cold.region == HOLE_REGION and day == HOLE_DAY:
             hours[: len(HOLE_HOURS)] = 0.0
         minutes = np.interp(np.arange(_MINUTES) / 60.0, np.arange(25.0), np.concatenate([hours, hours[:1]]))
+        if self._cold.region == HOLE_REGION and day == HOLE_DAY:
+            minutes[: 60 * len(HOLE_HOURS)] = 0.0
+        return np.asarray(minutes / minutes.mean())
+
+    def _largest_shape(self, day: int) -> Floats:
+        """Load of the largest functions by minute, mean 1: they make the daily peak of the region (figure 5)."""
+        hours = np.arange(_MINUTES) / 60.0
+        minutes = 1.0 + _LARGEST_SWING * np.cos((hours - self._cold.table.request_peak) * (2.0 * np.pi / 24.0))
         if self._cold.region == HOLE_REGION and day == HOLE_DAY:
             minutes[: 60 * len(HOLE_HOURS)] = 0.0
         return np.asarray(minutes / minutes.mean())

@@ -77,6 +77,8 @@ REQUEST_BANDS = (
 )  # fmt: skip
 #: A function of more requests in 31 days than minutes always has a warm pod: its cold starts come from requests at once.
 BUSY_REQUESTS = 44_640
+#: Functions of this many requests in 31 days make nearly all of the load [D, figure 14].
+GIANT_REQUESTS = 4_464_000
 #: Functions that take nearly all requests [N]: funcID's parts, requests in 31 days, group.
 GIANTS = (
     (88, 337, "pool26-1000-1024", 8_531_371_000, "unknown"),
@@ -235,6 +237,7 @@ class Region:
         timers: Share of cold starts of timers; region 2 [D], else [I].
         cold_starts: A day, days 0-30 [D, figure 11].
         hours: Load by hour of day, mean 1 [D].
+        request_peak: Hour of day with most requests [D, figure 5: the middle one of three days].
         gaps: Seconds between cold starts of the region at `TOTAL_AT` [D, figure 10c].
         other_gaps: The same with a first and a last value, for all but timers: fitted so that both together have `gaps` [I].
         large: Share of cold starts in large pools [I: fitted to the total].
@@ -254,6 +257,7 @@ class Region:
     timers: float
     cold_starts: tuple[int, ...]
     hours: tuple[float, ...]
+    request_peak: float
     gaps: tuple[float, ...]
     other_gaps: tuple[float, ...]
     large: float
@@ -288,6 +292,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.17 1.20 1.21 1.15 1.09 1.16 1.20 1.20 1.26 1.28 1.11 1.03 1.00 .90 .87 .73 .71 .62 .59 .57 .60 .77 1.15 1.44"
         ),
+        request_peak=10.1,
         gaps=_numbers("3.7e-5 2.1e-4 5.7e-4 .0068 .109 .487 1.06 1.61 3.07"),
         other_gaps=_numbers("3.26e-06 3.26e-05 0.000185 0.000502 0.00599 0.129 0.6 1.14 1.84 3.16 12.7"),
         large=0.532,
@@ -329,6 +334,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.02 1.14 1.21 1.14 1.08 1.11 1.17 1.15 1.16 1.14 1.10 1.09 1.10 1.07 1.01 .93 .87 .84 .74 .78 .70 .73 .82 .92"
         ),
+        request_peak=21.2,
         gaps=_numbers("1.3e-4 .0013 .0051 .103 .699 1.83 3.40 4.81 7.86"),
         other_gaps=_numbers("7.8e-06 7.8e-05 0.00078 0.00306 0.803 0.83 3.14 4.06 6.69 8.79 35.1"),
         large=0.268,
@@ -351,6 +357,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "9772 9771 9767 10016 10251 10495 9769 8615 9927 9385 9053 10419 8751 8334 8589"
         ),
         hours=_numbers("1 1.01 1.02 1.03 1.04 1.03 1.02 1.01 1 1 1.01 1.02 1.01 1 .99 .98 .97 .96 .97 .98 .99 .98 .99 .99"),
+        request_peak=21.5,
         gaps=_numbers(".0036 .031 .174 1.92 5.07 7.97 23.0 37.1 63.1"),
         other_gaps=_numbers("0.000244 0.00244 0.021 0.149 2.29 5.17 5.53 22.7 37.7 62.3 249"),
         large=0.21,
@@ -392,6 +399,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.05 1.23 1.22 1.15 1.03 1.05 1.15 1.13 1.12 1.10 1.02 1.02 1.01 .96 .94 .94 .90 .86 .85 .84 .84 .82 .85 .94"
         ),
+        request_peak=3.4,
         gaps=_numbers("2.0e-5 1.1e-4 2.6e-4 .0195 .636 2.11 4.96 6.98 11.3"),
         other_gaps=_numbers("1.21e-06 1.21e-05 6.63e-05 0.000157 0.0118 0.869 1.92 5.61 5.91 9.99 40"),
         large=0.269,
@@ -433,6 +441,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.09 1.15 1.16 1.13 1.03 1.04 1.11 1.13 1.11 1.07 1.02 1.03 1.02 .99 .97 .94 .91 .88 .86 .85 .84 .86 .88 .94"
         ),
+        request_peak=1.3,
         gaps=_numbers(".0031 .054 .205 .834 2.07 4.66 7.82 10.1 19.0"),
         other_gaps=_numbers("0.000412 0.00412 0.0718 0.332 1.13 2.45 5.74 8.93 10.4 24 95.8"),
         large=0.25,

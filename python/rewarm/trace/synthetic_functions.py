@@ -244,26 +244,27 @@ def _names(region: Region, pool: NDArray[np.int32], rng: np.random.Generator) ->
 
 
 def _place_giants(funcName: Ints, userID: Ints, pool: NDArray[np.int32], requests: Floats) -> None:
-    """Gives the five largest functions their published names and users, by exchange with whoever has them."""
+    """Gives the five largest functions their published names and users; no name and no user is lost for it."""
     largest = np.argsort(-requests)[: len(GIANTS)].tolist()
-
-    def alone(k: int) -> bool:
-        same = (funcName == funcName[k]) & (userID == userID[k]) & (pool == pool[k])
-        return int(np.count_nonzero(same)) == 1
-
     for nth, (i, (name, user, *_)) in enumerate(zip(largest, GIANTS, strict=True)):
         for array, value in ((funcName, name), (userID, user)):
             if array[i] == value:
                 continue
-            for j in np.flatnonzero(array == value).tolist():
-                if j in largest[:nth]:
-                    continue
-                array[i], array[j] = array[j], array[i]
-                if alone(i) and alone(j):  # a funcID is a name, a user and a pool
+            holders = [j for j in np.flatnonzero(array == value).tolist() if j not in largest[:nth]]
+            # By exchange with a holder; through a third function where that makes a funcID (name, user, pool) twice. Where
+            # only a larger one holds it, from whoever has one that is not the last.
+            places = [(holders[0], holders[0])] if holders else []
+            rest = [k for k in range(len(array)) if k not in (*largest, *holders[:1])]
+            places += [(holders[0] if holders else k, k) for k in rest if holders or np.count_nonzero(array == array[k]) > 1]
+            for j, k in places:
+                before = array[[i, j, k]]
+                array[j], array[k], array[i] = before[2], before[0], value
+                if all(
+                    np.count_nonzero((funcName == funcName[m]) & (userID == userID[m]) & (pool == pool[m])) == 1
+                    for m in (i, j, k)
+                ):
                     break
-                array[i], array[j] = array[j], array[i]
-            else:
-                raise AssertionError(f"nobody can give {value} to the function {name}---{user}")
+                array[[i, j, k]] = before
 
 
 def _choose_layers(region: Region, made: Functions, rng: np.random.Generator) -> None:

@@ -113,9 +113,9 @@ FIGURES: tuple[Figure, ...] = (
         "Requests per minute",
         "Centred mean over 61 minutes, over its largest, for the first three days on end; the largest of each day is "
         "marked. Minute table requests.",
-        "The paper names neither its smoother, nor its peak finder, nor its three days. The hours of the peaks "
-        "are compared under four readings: means of 61 minutes, of 181 minutes and no smoothing on days 0 to 2, means of 61 minutes "
-        "on days 8 to 10.",
+        "The paper names neither its smoother, nor its peak finder, nor its three days. The hours of the "
+        "peaks are compared under four readings: means of 61 minutes, of 181 minutes and no smoothing on days 0 to 2, means of "
+        "61 minutes on days 8 to 10.",
     ),
     Figure(
         "fig6a",

@@ -31,11 +31,11 @@ TOTAL, ALLOC, CODE, DEPENDENCY, SCHEDULING = (
 )  # fmt: skip
 POOL_CLASSES = ("small", "large")
 #: Possible cold starts of a cell, and how much wider than normal their scores spread: corners are rare and still needed.
-_CANDIDATES, _WIDER = 1024, 1.3
+_CANDIDATES, _WIDER = 2048, 1.3
 #: Sweeps over the margins: they settle to .01 within 60.
 _SWEEPS = 60
 #: A row's scores stand this far from those of its possible cold start, so that no two rows are alike.
-JITTER = 0.12
+JITTER = 0.05
 #: Upper bounds of the first three stages of the pod search in seconds [figures 15 and 16].
 STAGE_LIMITS = (1e-3, 0.1, 5.0)
 _NOTHING: Curve = ((), ())

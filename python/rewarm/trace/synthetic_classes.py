@@ -62,7 +62,7 @@ class ColdStartModel:
         group, self.curve = keys // 4 % len(TRIGGER_GROUPS), keys // 4 // len(TRIGGER_GROUPS)
         self.curves = [Curves(region, part) for part in components]
         self._scores, start = _candidates(components)
-        raking = Raking(start[self.curve], np.bincount(self.cell, rows, len(keys)))
+        raking = Raking(start[self.curve], np.bincount(self.cell, rows, len(keys)).astype(float))
         _add_margins(raking, region, self._seconds(layered), self.curve, group, pool_class, layered)
         raking.fit(_SWEEPS)
         share = np.cumsum(raking.weights, axis=1)

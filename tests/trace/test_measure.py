@@ -185,17 +185,27 @@ def test_median_day_is_over_the_days_on_which_a_function_ran():
 def test_peak_to_trough_by_hand():
     minute = np.arange(1440)
     flat = np.full(1440, 2.0)
-    assert series.peak_to_trough(minute, flat, [(0, 1)]) == 1.0
+    assert series.peak_to_trough(minute, flat, [(0, 1)]) == (1.0, 1.0, 1.0)
     # One minute with 61 more lifts the mean of the 61 windows around it from 2 to 3.
     peak = flat.copy()
     peak[700] += 61.0
-    assert series.peak_to_trough(minute, peak, [(0, 1)]) == 1.5
+    assert series.peak_to_trough(minute, peak, [(0, 1)]) == (1.5, 1.5, 1.5)
+    # At midnight it lies in one whole window of the day alone, in 61 around the clock.
+    peak = flat.copy()
+    peak[0] += 61.0
+    assert series.peak_to_trough(minute, peak, [(0, 1)]) == (1.5, 1.5, 1.5)
+    # Two days, the peak on one of them: the mean day has half of it.
+    two = np.concatenate([peak, flat])
+    assert series.peak_to_trough(np.arange(2880), two, [(0, 2)]) == (1.5, 1.5, 1.25)
     # 61 empty minutes in a row make one empty window: no ratio.
     empty = flat.copy()
     empty[100:161] = 0.0
-    assert math.isnan(series.peak_to_trough(minute, empty, [(0, 1)]))
+    series_ratio, without_zeros, mean_day = series.peak_to_trough(minute, empty, [(0, 1)])
+    assert math.isnan(series_ratio)
+    assert math.isnan(mean_day)
+    assert without_zeros == pytest.approx(61)  # the least window that is not empty holds one minute of 2
     empty[130] = 1.0
-    assert series.peak_to_trough(minute, empty, [(0, 1)]) == pytest.approx(2.0 * 61)
+    assert series.peak_to_trough(minute, empty, [(0, 1)]) == pytest.approx((2.0 * 61,) * 3)
     # Windows do not reach over a missing day.
     assert series.runs({0, 1, 3, 4, 5, 9}) == [(0, 2), (3, 6), (9, 10)]
 
@@ -210,6 +220,31 @@ def test_slow_and_empty_functions_are_counted_apart():
     assert number.value == 1
     assert "1 functions below 1440 requests a day and 1 whose smallest mean is 0" in number.note
     assert out.series["fig6b"]["R2"] == {"x": [7.0], "y": [1.0]}
+
+
+def test_the_hour_of_the_daily_peak_under_each_reading():
+    # Two requests a minute; on each of three days 100 more in one minute at 5:00, and 3 more a minute from 12:00 to 14:59.
+    cells = [(0, day * 1440 + m, 2.0 + 100.0 * (m == 300) + 3.0 * (720 <= m < 900)) for day in range(3) for m in range(1440)]
+    out = Measured()
+    series.requests_per_minute("R2", minutes(cells), out)
+    day = "second day"
+    assert value(out, "hour of the daily peak", "days 0-2, not smoothed", day) == 5.0
+    # 61 minutes with the spike hold 222, with the afternoon 305; the first whole window of the afternoon is centred at 12:30.
+    assert value(out, "hour of the daily peak", "days 0-2, mean of 61 min", day) == 12.5
+    assert value(out, "hour of the daily peak", "days 0-2, mean of 181 min", day) == pytest.approx(13.5, abs=0.02)
+    assert not [n for n in out.numbers if n.statistic.startswith("days 8-10")]  # they are not there
+
+
+def test_ratios_of_all_regions_under_each_reading():
+    read = [np.array([[2e3, 1.5, 1.5, 1.2], [2e6, np.nan, 900.0, 3.0]]), np.array([[3e6, 50.0, 50.0, 40.0]])]
+    out = Measured()
+    series.pooled_pattern(read, True, "", out)
+    name = "peak-to-trough ratio"
+    assert [value(out, name, "whole series", group, "all") for group in ("smallest", "largest", "largest workloads")] == [
+        1.5, 50.0, 50.0
+    ]  # fmt: skip
+    assert value(out, name, "whole series, zeros left out", "largest", "all") == 900.0
+    assert value(out, name, "mean day", "largest workloads", "all") == 40.0
 
 
 def test_holiday_is_over_the_largest_of_days_10_to_25():

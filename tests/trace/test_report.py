@@ -14,7 +14,8 @@ import tiny_trace
 from rewarm.errors import InvalidArgument, TraceError
 from rewarm.trace import paper, report
 from rewarm.trace.captions import FIGURES, SECTIONS
-from rewarm.trace.paper import Published, agreement, published
+from rewarm.trace.paper import OPEN, Published, agreement, published
+from rewarm.trace.report import settle_open
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,10 @@ def test_every_published_number_is_measured_or_named(made):
     assert not compared & missing
     assert all(n["reason"] for n in results["not_measured"])
     summary = results["summary"]
-    assert summary["agree"] + summary["differ"] + summary["partial"] + summary["not_measured"] == summary["published"]
+    assert (
+        summary["agree"] + summary["differ"] + summary["ambiguous"] + summary["partial"] + summary["not_measured"]
+        == summary["published"]
+    )
 
 
 def test_six_of_31_days_are_partial(made):
@@ -226,6 +230,10 @@ def number(text, kind):
         ("1.2e-4", "quantile", 1.25e-4, 1.251e-4),
         ("3.9e10", "reading", 3.95e10, 3.98e10),
         ("0", "quantile", 0.5, 0.51),
+        # Hours go around the clock; bounds are strict.
+        ("0.2", "hour", 23.71, 23.69),
+        ("2", "below", 1.99, 2.0),
+        ("1000", "above", 1000.1, 1000.0),
     ],
 )
 def test_agreement(text, kind, agrees, differs):
@@ -233,6 +241,15 @@ def test_agreement(text, kind, agrees, differs):
     assert agreement(differs, number(text, kind)) == "differ"
     assert agreement(agrees, number(text, kind), complete=False) == "partial"
     assert agreement(float("nan"), number(text, kind)) == "differ"
+
+
+def test_readings_that_do_not_say_the_same_are_ambiguous():
+    def read(statistic, verdict, group="first day"):
+        return {"quantity": OPEN[0], "group": group, "region": "R1", "statistic": statistic, "verdict": verdict}
+
+    numbers = [read("a", "agree"), read("b", "differ"), read("c", "partial"), read("a", "differ", "second day")]
+    settle_open(numbers)
+    assert [number["verdict"] for number in numbers] == ["ambiguous", "ambiguous", "partial", "differ"]
 
 
 def test_last_digit():

@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pytest
+import scipy.stats
 from synthetic_made import columns, published, read
 
 from rewarm.trace.synthetic import generate
 from rewarm.trace.synthetic_cold_start import ColdStarts, published_day_counts
+from rewarm.trace.synthetic_loads import POOLS as POOLS_OF_THE_MODEL
 from rewarm.trace.synthetic_regions import REGION_TABLE
 
 COSTS = ("podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost")
@@ -164,60 +166,77 @@ GROUP_STAGES = {
 AT = np.array([0.10, 0.25, 0.50, 0.75, 0.90])
 
 
-def sampling_error(values, at):
-    """Three standard errors of the quantiles, relative, from the spread of the values around them."""
-    n = len(values)
-    reach = 3.0 * np.sqrt(at * (1 - at) / n)
-    low, high = np.quantile(values, np.clip(at - reach, 0, 1)), np.quantile(values, np.clip(at + reach, 0, 1))
-    middle = np.maximum(np.quantile(values, at), 1e-12)
-    return np.maximum(high - middle, middle - low) / middle
+# Figure 16, by trigger.
+GROUP_TOTAL = {
+    "APIG-S": ".160 .315 .650 .997 8.11", "OBS-A": ".507 .864 10.36 10.98 11.2", "TIMER-A": ".296 .462 .587 1.02 1.31",
+    "other A": ".337 .496 .745 .998 2.35", "other S": ".179 .270 .463 .593 1.24", "workflow-S": ".292 .989 1.704 2.07 2.33",
+}  # fmt: skip
+# Figure 13: quartiles of small and of large pools, region by region.
+POOLS = {
+    "totalCost_cold_start": {
+        "R1": (".60 1.19 2.96", "1.78 2.64 4.30"), "R2": (".454 .704 1.33", ".632 1.31 10.9"),
+        "R3": (".0253 .0532 .325", ".125 .143 .200"), "R4": (".270 .605 1.25", "1.10 1.55 4.18"),
+        "R5": (".196 .448 .600", ".285 .427 1.63"),
+    },
+    "podAllocationCost": {
+        "R1": ("6.5e-4 .0161 .751", ".0132 .0179 .0221"), "R2": ("1.8e-4 2.4e-4 .0129", ".0117 .0140 10.2"),
+        "R3": ("1.3e-4 1.4e-4 1.7e-4", "1.3e-4 1.4e-4 1.5e-4"), "R4": ("1.2e-4 1.4e-4 .0192", "1.3e-4 .0214 1.50"),
+        "R5": ("1.2e-4 1.3e-4 1.4e-4", "1.2e-4 1.3e-4 .0245"),
+    },
+    "schedulingCost": {
+        "R1": (".460 .891 1.53", ".587 .800 1.68"), "R2": (".241 .487 .817", ".105 .227 .729"),
+        "R3": (".0233 .0285 .274", ".102 .114 .138"), "R4": (".091 .401 .825", ".109 .131 .163"),
+        "R5": (".117 .383 .529", ".242 .303 1.02"),
+    },
+}  # fmt: skip
+
+
+def far(values, at, wanted, seconds, grid=0.0):
+    """Quantiles that are off: by more than `seconds` (relative), where the share of values below is off by more than .02 too.
+
+    Between two of the model's or the data's modes a curve is flat, so that a hair in the share is many seconds; on a step it
+    is the other way round. Near the published curve is near in either. Half a millisecond for columns on a grid of one.
+    """
+    ordered = np.sort(values)
+    have = np.quantile(ordered, at)
+    low, high = (np.searchsorted(ordered, wanted + move * (grid + 1e-9)) / len(ordered) for move in (-1, 1))
+    share = np.maximum(np.maximum(low - at, at - high), 0.0)
+    off = (np.abs(have - wanted) > seconds * wanted + grid) & (share > 0.02)
+    return {float(p): f"{h:.4g} for {w:.4g}" for p, h, w, bad in zip(at, have, wanted, off, strict=True) if bad}
 
 
 @pytest.mark.parametrize(
-    ("column", "table", "grid", "calibration"),
-    [
-        # The curves are sampled as published. What is left is the grid and, where groups of triggers differ within a runtime,
-        # that their mixture is only about normal (the figures themselves are read to 1 %).
-        ("deployCodeCost", CODE, 0.0005, 0.02),
-        ("schedulingCost", SCHEDULING, 0.0, 0.06),
-        ("deployDependencyCost", DEPENDENCY, 0.0005, 0.05),
-    ],
+    ("column", "table", "grid"),
+    [("deployCodeCost", CODE, 0.0005), ("schedulingCost", SCHEDULING, 0.0), ("deployDependencyCost", DEPENDENCY, 0.0005)],
     ids=["code", "scheduling", "dependency"],
 )
-def test_region2_components_by_runtime(region2, column, table, grid, calibration):
+def test_region2_components_by_runtime(region2, column, table, grid):
     c, runtime = region2
     kinds = runtime["runtime"][c["function"]]
+    found = {}
     for name, text in table.items():
         values = c[column][kinds == name]
-        if column == "deployDependencyCost":
-            values = values[values > 0]
-        wanted = published(text)
-        error = np.abs(np.quantile(values, AT) / wanted - 1)
-        assert (error <= calibration + grid / wanted + sampling_error(values, AT)).all(), (name, error)
+        found[name] = far(values[values > 0] if table is DEPENDENCY else values, AT, published(text), 0.10, grid)
+    assert not {name: off for name, off in found.items() if off}
 
 
-# Only the components' curves are published, not how they go together: the fitted couplings leave these quantiles of the sum
-# off by more than 10 %. Measured / published at seed 0.
-TOTAL_OFF = {
-    ("C#", 0.90): 1.14,
-    ("Java", 0.10): 1.30,
-    ("Java", 0.90): 1.20,
-    ("Node.js", 0.10): 1.51,
-    ("Node.js", 0.25): 0.72,
-    ("http", 0.10): 1.63,
-}
+# Three of 75 quantiles that the margins together do not allow: see docs/trace_synthetic.md. Measured / published at seed 0.
+TOTAL_OFF = {("http", 0.10): 1.5, ("other A", 0.90): 0.85, ("workflow-S", 0.25): 0.88}
 
 
-@pytest.mark.parametrize("name", TOTAL)
-def test_region2_total_by_runtime(region2, name):
+def test_region2_totals_by_runtime_and_by_trigger(region2):
     c, runtime = region2
-    values = c["totalCost_cold_start"][runtime["runtime"][c["function"]] == name]
-    ratio = np.quantile(values, AT) / published(TOTAL[name])
-    noise = sampling_error(values, AT)
-    for at, have, error in zip(AT.tolist(), ratio.tolist(), noise.tolist(), strict=True):
-        off = TOTAL_OFF.get((name, at), 1.0)
-        assert abs(have / off - 1) <= (0.10 if off == 1.0 else 0.03) + error, (name, at, have)
-        assert off == 1.0 or abs(have - 1) > 0.10, (name, at, have, "is no longer off")
+    kinds = runtime["runtime"][c["function"]]
+    groups = np.array([group_of(word) for word in runtime["triggerType-invocationType"]])[c["function"]]
+    found = {}
+    for label, table in ((kinds, TOTAL), (groups, GROUP_TOTAL)):
+        for name, text in table.items():
+            values = c["totalCost_cold_start"][label == name]
+            wanted = published(text)
+            for at in far(values, AT, wanted, 0.10):
+                found[name, at] = float(np.quantile(values, at)) / wanted[AT.tolist().index(at)]
+    assert set(found) <= set(TOTAL_OFF), found
+    assert all(ratio == pytest.approx(TOTAL_OFF[key], rel=0.05) for key, ratio in found.items()), found
 
 
 def test_region2_stages_of_the_pod_search(region2):
@@ -229,6 +248,17 @@ def test_region2_stages_of_the_pod_search(region2):
             values = c["podAllocationCost"][label == name]
             have = [(values <= limit).mean() for limit in (1e-3, 0.1, 5.0)]
             assert np.abs(have - published(text)).max() < 0.02, (name, have)
+
+
+@pytest.mark.parametrize("column", POOLS)
+def test_region2_small_and_large_pools(region2, column):
+    c, _ = region2
+    limits = np.array([[int(word) for word in name.split("-")[-2:]] for name in c["pools"]])
+    small = ((limits[:, 0] <= 400) & (limits[:, 1] <= 256))[c["pool"]]
+    for of, text in zip((small, ~small), POOLS[column]["R2"], strict=True):
+        found = far(c[column][of], np.array([0.25, 0.5, 0.75]), published(text), 0.10)
+        # Custom's rows in large pools have their own scheduling, longer than what is published there: docs/trace_synthetic.md.
+        assert set(found) <= ({0.5} if column == "schedulingCost" and of is not small else set()), found
 
 
 def test_region2_gaps_between_cold_starts(region2):
@@ -259,19 +289,69 @@ REGION_GAPS = {
 }
 
 
-@pytest.mark.parametrize("region", REGION_TOTAL)
-def test_durations_and_gaps_of_the_other_regions(region):
-    """Fitted within 10 %; the gaps of some days are compared at the load of the whole month."""
+@pytest.fixture(scope="module", params=REGION_TOTAL)
+def region(request):
+    """Six days of another region, free and working ones: (its cold starts, blocks by day)."""
+    cold = ColdStarts(request.param, 0, 1.0)
+    return cold, [list(cold.blocks(day)) for day in range(0, 31, 6)]
+
+
+def test_durations_of_the_other_regions(region):
+    """All six days against figure 10a; small and large pools against figure 13."""
+    cold, days = region
+    blocks = [b for day in days for b in day]
+    parts = {
+        "totalCost_cold_start": np.concatenate([b.total_us for b in blocks]) / 1e6,
+        "podAllocationCost": np.concatenate([b.alloc_ns for b in blocks]) / 1e9,
+        "schedulingCost": np.concatenate([b.scheduling_ns for b in blocks]) / 1e9,
+    }
+    total = parts["totalCost_cold_start"]
+    assert np.abs(np.quantile(total, [0.25, 0.5, 0.75, 0.9]) / published(REGION_TOTAL[cold.region]) - 1).max() < 0.12
+    limits = np.array([[int(word) for word in name.split("-")[-2:]] for name in POOLS_OF_THE_MODEL])
+    small = ((limits[:, 0] <= 400) & (limits[:, 1] <= 256))[cold.functions.pool][np.concatenate([b.function for b in blocks])]
+    found = {}
+    for column, values in parts.items():
+        for name, of, text in zip(("small", "large"), (small, ~small), POOLS[column][cold.region], strict=True):
+            found[column, name] = far(values[of], np.array([0.25, 0.5, 0.75]), published(text), 0.12)
+    assert not {name: off for name, off in found.items() if off}
+
+
+def test_gaps_of_the_other_regions(region):
+    """Figure 10c; the gaps of six days are compared at the load of the whole month."""
+    cold, days = region
+    gaps = np.concatenate([np.diff(np.concatenate([b.time_ms for b in day])) for day in days]) / 1e3
+    rows = sum(len(b.time_ms) for day in days for b in day)
+    busier = rows / len(days) / (cold.rows / 31)
+    wanted = published(REGION_GAPS[cold.region])
+    limit = np.where(wanted < 0.02, 0.2, 0.1)  # stamps of 1 ms against gaps of 7 and 20 ms
+    assert (np.abs(np.quantile(gaps, [0.25, 0.5, 0.75, 0.9]) * busier / wanted - 1) < limit).all()
+
+
+# Figure 12: total code, total dependency ... as in the report's table: pairs of total, code, dependency, scheduling, allocation
+# and the number of cold starts, minute by minute.
+SPEARMAN = {
+    "R1": ".2 .8 .9 .4 .7  -.1 .0 .1 .2  .7 .1 .3  .2 .5  .7",
+    "R2": "-.0 .1 .4 .9 .2  .0 .1 -.1 .0  .1 -.1 .2  .2 .1  .1",
+    "R3": ".6 .3 .8 -.1 .3  .0 .1 -.2 .1  .3 .1 .2  .0 .5  .3",
+    "R4": ".1 .6 .3 .8 .4  -.2 .1 -.1 -.1  -.1 .3 .2  .1 .2  .5",
+    "R5": ".2 .8 .7 .6 -.1  .1 .0 .0 -.2  .7 .2 -.1  .4 -.1  .1",
+}
+
+
+@pytest.mark.parametrize("region", SPEARMAN)
+def test_signs_of_the_minutes_correlations(region):
+    """Ranks of minute means, six days (8,640 minutes, standard error .011).
+
+    Printed to one digit, so a .1 may be .05 and a .0 either sign: they must not be far on the other side.
+    """
     cold = ColdStarts(region, 0, 1.0)
-    days = range(1, 31, 7)
-    blocks = [list(cold.blocks(day)) for day in days]
-    total = np.concatenate([b.total_us for day in blocks for b in day]) / 1e6
-    at = [0.25, 0.5, 0.75, 0.9]
-    assert np.abs(np.quantile(total, at) / published(REGION_TOTAL[region]) - 1).max() < 0.10
-    gaps = np.concatenate([np.diff(np.concatenate([b.time_ms for b in day])) for day in blocks]) / 1e3
-    busier = len(total) / len(days) / (cold.rows / 31)
-    limit = np.where(published(REGION_GAPS[region]) < 0.02, 0.2, 0.1)  # stamps of 1 ms against gaps of 7 and 20 ms
-    assert (np.abs(np.quantile(gaps, at) * busier / published(REGION_GAPS[region]) - 1) < limit).all()
+    blocks = [b for day in (3, 7, 12, 18, 23, 28) for b in cold.blocks(day)]
+    _, minute, count = np.unique(np.concatenate([b.time_ms for b in blocks]) // 60_000, return_inverse=True, return_counts=True)
+    costs = ("total_us", "code_ms", "dependency_ms", "scheduling_ns", "alloc_ns")
+    means = [np.bincount(minute, np.concatenate([getattr(b, name) for b in blocks])) / count for name in costs]
+    rho = scipy.stats.spearmanr(np.stack([*means, count], axis=1)).statistic[np.triu_indices(6, 1)]
+    for have, wanted in zip(rho.tolist(), published(SPEARMAN[region]).tolist(), strict=True):
+        assert have * np.sign(wanted) > (0.0 if abs(wanted) > 0.15 else -0.15), (have, wanted, rho.round(2))
 
 
 def test_region3_has_its_hole_and_its_days(tmp_path):

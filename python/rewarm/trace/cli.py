@@ -344,7 +344,7 @@ def report(paths: tuple[str, ...], output: str, json_file: str | None, **options
     counts = made["summary"]
     click.echo(
         f"{counts['published']} published numbers: {counts['agree']} agree, {counts['differ']} differ, "
-        f"{counts['partial']} of a part of the data, {counts['not_measured']} not measured",
+        f"{counts['ambiguous']} ambiguous, {counts['partial']} of a part of the data, {counts['not_measured']} not measured",
         err=piped,
     )
     click.echo(output, err=piped)

@@ -25,6 +25,7 @@ def measure(trace: Trace) -> Measured:
     durations: dict[str, Array] = {}
     gaps: dict[str, Array] = {}
     whole: dict[str, bool] = {}
+    patterns: dict[str, tuple[Array, bool]] = {}
     rows = 0
     for region in trace.regions:
         # One region's columns at a time: R1 alone has seven of the twelve million cold starts.
@@ -38,7 +39,7 @@ def measure(trace: Trace) -> Measured:
             whole[region] = all_days(cold.days)
             rows += len(cold.time)
         _listed(trace, region, cold, out)
-        _minutes(trace, region, cold, out)
+        _minutes(trace, region, cold, patterns, out)
         _requests(trace, region, cold, out)
     if durations:
         trace.say("all regions pooled")
@@ -46,6 +47,10 @@ def measure(trace: Trace) -> Measured:
         note = "" if complete else f"pooled over {', '.join(durations)}"
         out.add("sizes", "cold starts", "count", "all", rows, complete=complete, note=note)
         distributions.pooled(durations, gaps, complete, out)
+    if patterns:
+        complete = set(patterns) == set(PAPER_REGIONS) and all(whole_days for _, whole_days in patterns.values())
+        note = "" if complete else f"pooled over {', '.join(patterns)}"
+        series.pooled_pattern([read for read, _ in patterns.values()], complete, note, out)
     return out
 
 
@@ -76,7 +81,9 @@ def _listed(trace: Trace, region: str, cold: ColdStarts | None, out: Measured) -
         sizes.function_sizes(region, cold.functions, "functions with a cold start", False, out)
 
 
-def _minutes(trace: Trace, region: str, cold: ColdStarts | None, out: Measured) -> None:
+def _minutes(
+    trace: Trace, region: str, cold: ColdStarts | None, patterns: dict[str, tuple[Array, bool]], out: Measured
+) -> None:
     requests = trace.minutes(region, "requests")
     if requests is None or not len(requests.value):
         for figure in ("fig1", "fig3a", "fig4b", "fig5", "fig6a", "fig6b", "fig14"):
@@ -87,7 +94,7 @@ def _minutes(trace: Trace, region: str, cold: ColdStarts | None, out: Measured) 
             out.without("fig4a", region, "needs the minute table requests or the cold-start table")
     else:
         trace.say(f"{region}: requests by minute")
-        _request_minutes(trace, region, requests, cold, out)
+        patterns[region] = _request_minutes(trace, region, requests, cold, out), all_days(requests.days)
     del requests
     pods = trace.minutes(region, "num_pods")
     if pods is None or not len(pods.value):
@@ -113,7 +120,7 @@ def _minutes(trace: Trace, region: str, cold: ColdStarts | None, out: Measured) 
             series.holiday(region, "fig7b", "cpu_usage", cells, "mean", out)
 
 
-def _request_minutes(trace: Trace, region: str, requests: Minutes, cold: ColdStarts | None, out: Measured) -> None:
+def _request_minutes(trace: Trace, region: str, requests: Minutes, cold: ColdStarts | None, out: Measured) -> Array:
     total = sizes.request_sizes(region, requests, out)
     if trace.runtime_functions(region) is None:
         sizes.function_sizes(region, requests.functions, "the columns of the minute table", all_days(requests.days), out)
@@ -127,13 +134,14 @@ def _request_minutes(trace: Trace, region: str, requests: Minutes, cold: ColdSta
     else:
         out.without("fig1", region, "needs the cold-start table for the number of pods")
     series.requests_per_minute(region, requests, out)
-    series.daily_pattern(region, requests, median, starts, out)
+    read = series.daily_pattern(region, requests, median, starts, out)
     if cold is None:
         out.without("fig14", region, "needs the cold-start table")
     elif not cold.functions.joined.any():
         out.without("fig14", region, NEEDS_RUNTIME)
     else:
         shares.requests_against_cold_starts(cold, requests, out)
+    return read
 
 
 def _requests(trace: Trace, region: str, cold: ColdStarts | None, out: Measured) -> None:

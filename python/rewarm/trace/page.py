@@ -69,5 +69,7 @@ def difference(number: dict[str, Any]) -> str:
         return f"{value - paper:+.3f}"
     if paper == 0:
         return f"{value - paper:+.3g}"
+    if number["kind"] in ("hour", "below", "above"):
+        return f"{value - paper:+.3g}"
     percent = 100 * (value - paper) / abs(paper)
     return f"{percent:+.1f} %" if abs(percent) < 1000 else f"×{value / paper:.3g}"

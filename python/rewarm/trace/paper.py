@@ -13,7 +13,7 @@ from typing import Literal
 
 from rewarm.trace import paper_numbers
 
-Verdict = Literal["agree", "differ", "partial"]
+Verdict = Literal["agree", "differ", "ambiguous", "partial"]
 Key = tuple[str, str, str, str, str]
 
 # kind -> (absolute, relative) distance that still agrees. Counts are exact. A reading is a count from the coordinates of a
@@ -26,6 +26,10 @@ TOLERANCE: dict[str, tuple[float, float]] = {
     "fit": (0.0, 0.05),
     "spearman": (0.05, 0.0),
     "reading": (0.0, 0.02),
+    # The mean that marks a peak is over an hour, and the figure is read to a tenth of one.
+    "hour": (0.5, 0.0),
+    "below": (0.0, 0.0),
+    "above": (0.0, 0.0),
 }
 KIND_WORDS: dict[str, str] = {
     "count": "exact",
@@ -35,7 +39,12 @@ KIND_WORDS: dict[str, str] = {
     "fit": "± 5 %",
     "spearman": "± 0.05",
     "reading": "± 2 %",
+    "hour": "± 0.5 h",
+    "below": "less",
+    "above": "more",
 }
+#: Quantities whose definition the paper leaves open: each statistic is one way to read it, all are compared with its number.
+OPEN = ("hour of the daily peak", "peak-to-trough ratio")
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,23 @@ def agreement(value: float, published: Published, *, complete: bool = True) -> V
         complete: Whether the value was computed from all that the paper had: the whole region, days 0 to 30.
 
     Returns:
-        "partial" unless complete; else "agree" within `Published.tolerance` (NaN never agrees), else "differ".
+        "partial" unless complete; else "agree" where it is `near`, else "differ".
     """
     if not complete:
         return "partial"
+    return "agree" if near(value, published) else "differ"
+
+
+def near(value: float, published: Published) -> bool:
+    """Whether a value is within `Published.tolerance`, or on the named side of a bound; NaN never is."""
+    if published.kind in ("below", "above"):
+        return value < published.value if published.kind == "below" else value > published.value
+    distance = abs(value - published.value)
+    if published.kind == "hour":  # around the clock
+        distance = min(distance, 24.0 - distance)
     # A decimal difference that should be exactly the tolerance may come out a rounding above it.
     slack = 4.0 * math.ulp(max(abs(value), abs(published.value))) if math.isfinite(value) else 0.0
-    return "agree" if abs(value - published.value) <= published.tolerance + slack else "differ"
+    return distance <= published.tolerance + slack
 
 
 @functools.cache

@@ -179,6 +179,30 @@ R5 .89 .89 .86 .84 .77 .80 .78 .82 .83 .80 .81 .81 .94 .95 1 .97
 """
 
 
+PEAK_READINGS = ("days 0-2, mean of 61 min", "days 0-2, mean of 181 min", "days 0-2, not smoothed", "days 8-10, mean of 61 min")
+DAILY_PEAKS = """
+R1 9.8 10.1 10.1
+R2 21.2 21.2 21.2
+R3 19.9 22.2 21.5
+R4 3.4 3.1 9.4
+R5 1.3 1.9 0.9
+"""
+RATIO_READINGS = ("whole series", "whole series, zeros left out", "mean day")
+RATIO_BOUNDS = (("smallest", "2", "below"), ("largest", "1000", "above"), ("largest workloads", "60", "below"))
+
+
+def _open() -> Iterator[Row]:
+    """Numbers whose definition is open: once for each way to read it."""
+    for line in DAILY_PEAKS.strip().splitlines():
+        region, *numbers = line.split()
+        for day, text in zip(("first day", "second day", "third day"), numbers, strict=True):
+            for reading in PEAK_READINGS:
+                yield "load", "hour of the daily peak", day, reading, region, text, "hour", "Fig. 5, read off"
+    for group, text, kind in RATIO_BOUNDS:
+        for reading in RATIO_READINGS:
+            yield "load", "peak-to-trough ratio", group, reading, "all", text, kind, "§3.2"
+
+
 def _load() -> Iterator[Row]:
     for line in PODS_AROUND_THE_HOLIDAY.strip().splitlines():
         region, *numbers = line.split()
@@ -682,6 +706,7 @@ def rows() -> Iterator[Row]:
     """(section, quantity, group, statistic, region, number as written, kind, source) of every published number."""
     yield from _sizes()
     yield from _functions()
+    yield from _open()
     yield from _load()
     yield from _running()
     yield from _distributions()

@@ -18,14 +18,14 @@ from rewarm.trace.load import Trace
 from rewarm.trace.measure import measure
 from rewarm.trace.measured import Measured, Number
 from rewarm.trace.page import render
-from rewarm.trace.paper import KIND_WORDS, Key, Published, agreement, published
+from rewarm.trace.paper import KIND_WORDS, OPEN, Key, Published, agreement, near, published
 from rewarm.trace.whole_file import whole_file
 
 PAPER = (
     "Artjom Joosen, Ahmed Hassan, Martin Asenov, Rajkarn Singh, Luke Darlow, Jianfeng Wang, Qiwen Deng, Adam Barker: "
     "Serverless Cold Starts and Where to Find Them, EuroSys 2025, arXiv 2410.06145"
 )
-VERDICTS = ("agree", "differ", "partial")
+VERDICTS = ("agree", "differ", "ambiguous", "partial")
 
 
 def report(
@@ -41,8 +41,9 @@ def report(
 
     The paper is Joosen et al., "Serverless Cold Starts and Where to Find Them", EuroSys 2025. Each table under `path` adds its
     sections; a table that is missing leaves its own out, and the page says so. A number agrees or differs only where the region
-    and days 0 to 30 are complete; else it is "partial". docs/trace_report.md defines every number. Cold-start columns are held
-    in memory one region at a time (1.3 GB at the peak for R1); requests are streamed.
+    and days 0 to 30 are complete; else it is "partial". Where the paper leaves a definition open and some ways to read it agree
+    while others do not, all of them are "ambiguous". docs/trace_report.md defines every number. Cold-start columns are held in
+    memory one region at a time (1.3 GB at the peak for R1); requests are streamed.
 
     Args:
         path: Folder, file, archive, glob, or a list of them, as `rewarm.trace.read` takes it; tables may lie together.
@@ -53,9 +54,9 @@ def report(
         progress: Told in a few words what is being done.
 
     Returns:
-        What the page's JSON block holds: ``summary`` (counts of agree, differ, partial, not measured), ``numbers`` (one dict a
-        number with its published value and verdict), ``not_measured``, ``series`` (the points of the figures), ``absent``,
-        ``notes``, ``regions``, ``synthetic``.
+        What the page's JSON block holds: ``summary`` (counts of agree, differ, ambiguous, partial, not measured), ``numbers``
+        (one dict a number with its published value and verdict), ``not_measured``, ``series`` (the points of the figures),
+        ``absent``, ``notes``, ``regions``, ``synthetic``.
 
     Raises:
         TraceError: The files cannot be read as what they are.
@@ -86,6 +87,7 @@ def compare(measured: Measured, trace: Trace) -> dict[str, Any]:
     """The dict that `report` returns."""
     known = published()
     numbers = [_compared(number, known) for number in measured.numbers]
+    settle_open(numbers)
     found = {tuple(number[part] for part in ("section", "quantity", "group", "statistic", "region")) for number in numbers}
     missing = [number for key, number in known.items() if key not in found]
     verdicts = Counter(number["verdict"] for number in numbers)
@@ -134,17 +136,30 @@ def _compared(number: Number, known: dict[Key, Published]) -> dict[str, Any]:
     paper = known.get((number.section, number.quantity, number.group, number.statistic, number.region))
     # JSON has no NaN: nothing measured is null.
     row["value"] = number.value if number.value == number.value and abs(number.value) != float("inf") else None
-    row |= {"published": None, "as_written": None, "kind": None, "source": None, "verdict": None}
+    row |= {"published": None, "as_written": None, "kind": None, "source": None, "within": None, "verdict": None}
     if paper is not None:
         row |= {
             "published": paper.value,
             "as_written": paper.text,
             "kind": paper.kind,
             "tolerance": KIND_WORDS[paper.kind],
+            "within": near(number.value, paper),
             "source": paper.source,
         }
         row["verdict"] = agreement(number.value, paper, complete=number.complete)
     return row
+
+
+def settle_open(numbers: list[dict[str, Any]]) -> None:
+    """Where the readings of an open definition do not all agree or all differ, each is ambiguous."""
+    readings: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for number in numbers:
+        if number["quantity"] in OPEN and number["verdict"] in ("agree", "differ"):
+            readings.setdefault((number["quantity"], number["group"], number["region"]), []).append(number)
+    for several in readings.values():
+        if len({number["verdict"] for number in several}) > 1:
+            for number in several:
+                number["verdict"] = "ambiguous"
 
 
 def _missing(number: Published, measured: Measured) -> dict[str, Any]:

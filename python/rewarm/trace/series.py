@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rewarm.trace.histogram import quantile
 from rewarm.trace.load import COSTS, DAY, DAYS, ColdStarts, Minutes, all_days
 from rewarm.trace.measured import Measured, clean, ordered, rounded
+from rewarm.trace.paper_numbers import PEAK_READINGS, RATIO_READINGS
 
 Array = NDArray[Any]
 HOURS = DAYS * 24
@@ -18,6 +19,8 @@ MINUTES_A_DAY = 1440
 WINDOW = 61
 HOLIDAY = range(10, 26)
 SHOWN_DAYS = 3
+#: Requests on the median day from which a function counts among the paper's largest workloads, whose number is not given.
+LARGE_WORKLOAD = 1_000_000
 
 
 def components(cold: ColdStarts, out: Measured) -> None:
@@ -99,26 +102,49 @@ def runs(days: set[int]) -> list[tuple[int, int]]:
     return found
 
 
-def peak_to_trough(minute: Array, value: Array, stretches: list[tuple[int, int]]) -> float:
-    """Largest over smallest 61-minute centred mean; NaN where the smallest is 0, so that no ratio exists."""
+def peak_to_trough(minute: Array, value: Array, stretches: list[tuple[int, int]]) -> tuple[float, float, float]:
+    """Largest over smallest 61-minute centred mean, read in the ways of `RATIO_READINGS`; NaN where no ratio exists.
+
+    The whole series, where a smallest mean of 0 has no ratio; the same with means of 0 left out; and the mean day, the
+    periodic pattern as such, around the clock.
+    """
     dense = np.zeros(DAYS * MINUTES_A_DAY)
     dense[minute] = value
     means = [centred_mean(dense[first * MINUTES_A_DAY : last * MINUTES_A_DAY]) for first, last in stretches]
     every = np.concatenate(means) if means else np.zeros(0)
-    if not len(every) or every.min() <= 0.0:
-        return float("nan")
-    return float(every.max() / every.min())
+    day = dense.reshape(DAYS, MINUTES_A_DAY)[[day for first, last in stretches for day in range(first, last)]].sum(0)
+    half = WINDOW // 2
+    clock = centred_mean(np.concatenate([day[-half:], day, day[:half]]))
+    return _ratio(every), _ratio(every[every > 0.0]), _ratio(clock)
 
 
-def daily_pattern(region: str, requests: Minutes, per_day: Array, cold_starts: dict[str, int], out: Measured) -> None:
-    """Peak-to-trough ratio of every function (Fig. 6); `per_day` is the median requests of a day  # [functions]."""
+def _ratio(means: Array) -> float:
+    return float(means.max() / means.min()) if len(means) and means.min() > 0.0 else float("nan")
+
+
+def daily_pattern(region: str, requests: Minutes, per_day: Array, cold_starts: dict[str, int], out: Measured) -> Array:
+    """Peak-to-trough ratio of every function (Fig. 6).
+
+    Args:
+        region: Region.
+        requests: Its minute table.
+        per_day: Requests of the median day  # [functions]
+        cold_starts: Of each funcID.
+        out: Takes the numbers.
+
+    Returns:
+        Requests of the median day and the ratios in the order of `RATIO_READINGS`, for functions of at least 1440 requests a
+        day  # [functions, 1 + readings]
+    """
     stretches = runs(requests.days)
     points, slow, empty = [], 0, 0
+    read: list[tuple[float, ...]] = []
     for function, minute, value in by_function(requests):
         if not per_day[function] >= MINUTES_A_DAY:
             slow += 1
             continue
-        ratio = peak_to_trough(minute, value, stretches)
+        read.append((per_day[function], *peak_to_trough(minute, value, stretches)))
+        ratio = read[-1][1]
         if np.isnan(ratio):
             empty += 1
             continue
@@ -133,6 +159,24 @@ def daily_pattern(region: str, requests: Minutes, per_day: Array, cold_starts: d
     out.draw("fig6a", region, {"x": rounded([p[0] for p in points]), "y": rounded([p[2] for p in points])})
     seen = [p for p in points if p[1] > 0]
     out.draw("fig6b", region, {"x": rounded([p[1] for p in seen]), "y": rounded([p[2] for p in seen])})
+    return np.array(read).reshape(-1, 1 + len(RATIO_READINGS))
+
+
+def pooled_pattern(read: list[Array], complete: bool, note: str, out: Measured) -> None:
+    """What the paper says of the ratios of all regions, under each way to read them; see `daily_pattern` for `read`."""
+    every = np.concatenate(read)
+    for k, reading in enumerate(RATIO_READINGS, 1):
+        defined = every[~np.isnan(every[:, k])]
+        large = defined[defined[:, 0] >= LARGE_WORKLOAD, k]
+        for group, values, last in (
+            ("smallest", defined[:, k], 0),
+            ("largest", defined[:, k], -1),
+            ("largest workloads", large, -1),
+        ):
+            ratio = float(np.sort(values)[last]) if len(values) else np.nan
+            of = f"{len(values)} functions" + (f" of at least {LARGE_WORKLOAD:,} requests a day" if values is large else "")
+            words = "; ".join(word for word in (of, note) if word)
+            out.add("load", "peak-to-trough ratio", reading, "all", ratio, group=group, complete=complete, note=words)
 
 
 def requests_per_minute(region: str, requests: Minutes, out: Measured) -> None:
@@ -142,25 +186,14 @@ def requests_per_minute(region: str, requests: Minutes, out: Measured) -> None:
         out.without("fig5", region, f"needs {SHOWN_DAYS} days on end of the minute table requests")
         return
     per_minute = np.bincount(requests.minute, requests.value, minlength=DAYS * MINUTES_A_DAY)
-    means = centred_mean(per_minute[first * MINUTES_A_DAY : (first + SHOWN_DAYS) * MINUTES_A_DAY])
-    half = WINDOW // 2
-    place = np.arange(half, half + len(means))
+    for reading, (begin, window) in zip(PEAK_READINGS, ((0, WINDOW), (0, 3 * WINDOW - 2), (0, 1), (8, WINDOW)), strict=True):
+        if set(range(begin, begin + SHOWN_DAYS)) <= requests.days:
+            _, _, peaks = _peaks(per_minute, begin, window)
+            for word, (hour, _) in zip(("first day", "second day", "third day"), peaks, strict=True):
+                unit = "h of the dataset's clock"
+                out.add("load", "hour of the daily peak", reading, region, hour % 24.0, group=word, unit=unit)
+    place, means, peaks = _peaks(per_minute, first, WINDOW)
     top = means.max()
-    peaks = []
-    for day in range(SHOWN_DAYS):
-        inside = np.flatnonzero(place // MINUTES_A_DAY == day)
-        at = inside[np.argmax(means[inside])]
-        peaks.append((place[at] / 60, means[at] / top if top else np.nan))
-        hour = place[at] / 60 - 24 * day
-        out.add(
-            "load",
-            "hour of the largest mean",
-            "hour",
-            region,
-            hour,
-            group=f"day {first + day}",
-            unit="h of the dataset's clock",
-        )
     every = slice(None, None, 5)
     out.draw(
         "fig5",
@@ -170,9 +203,21 @@ def requests_per_minute(region: str, requests: Minutes, out: Measured) -> None:
             "hour": rounded(place[every] / 60),
             "y": rounded(means[every] / top, 4) if top else [],
             "peak_hour": rounded([hour for hour, _ in peaks]),
-            "peak_y": rounded([y for _, y in peaks]),
+            "peak_y": rounded([y / top if top else np.nan for _, y in peaks]),
         },
     )
+
+
+def _peaks(per_minute: Array, first: int, window: int) -> tuple[Array, Array, list[tuple[float, float]]]:
+    """Minutes and centred means of three days, and (hour since their start, mean) of the largest on each."""
+    means = centred_mean(per_minute[first * MINUTES_A_DAY : (first + SHOWN_DAYS) * MINUTES_A_DAY], window)
+    place = np.arange(window // 2, window // 2 + len(means))
+    peaks = []
+    for day in range(SHOWN_DAYS):
+        inside = np.flatnonzero(place // MINUTES_A_DAY == day)
+        at = inside[np.argmax(means[inside])]
+        peaks.append((float(place[at]) / 60.0, float(means[at])))
+    return place, means, peaks
 
 
 def holiday(region: str, figure: str, quantity: str, cells: Minutes, how: str, out: Measured) -> None:

@@ -1,21 +1,23 @@
-"""Functions that share the durations of their cold starts: of one runtime and trigger in region 2, else of a size of pool."""
+"""How long the cold starts of a function take: cells of functions alike, and weighted possible cold starts of each cell.
+
+A cell holds the functions of one runtime and trigger (region 2) or of one region, of one size of pool, with or without a
+layer. Its possible cold starts are points of normal scores, one score a component; raking weights them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rewarm.trace.synthetic_functions import Functions
-from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score
+from rewarm.trace.synthetic_functions import Functions, functions_of
+from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, Floats, Ints, score
+from rewarm.trace.synthetic_raking import Curve, Raking, published_curve
 from rewarm.trace.synthetic_regions import (
     CURVE_AT,
-    GROUP_DEPENDENCY,
-    GROUP_LAYERS,
-    GROUP_SCHEDULING,
     GROUP_STAGES,
     REGION_TABLE,
     RUNTIME_COMPONENTS,
@@ -24,107 +26,150 @@ from rewarm.trace.synthetic_regions import (
     Components,
 )
 
-_GROUPS = len(TRIGGER_GROUPS)
+TOTAL, ALLOC, CODE, DEPENDENCY, SCHEDULING = (
+    "totalCost_cold_start", "podAllocationCost", "deployCodeCost", "deployDependencyCost", "schedulingCost",
+)  # fmt: skip
+POOL_CLASSES = ("small", "large")
+#: Possible cold starts of a cell, and how much wider than normal their scores spread: corners are rare and still needed.
+_CANDIDATES, _WIDER = 2048, 1.3
+#: Sweeps over the margins: they settle to .01 within 60.
+_SWEEPS = 60
+#: A row's scores stand this far from those of its possible cold start, so that no two rows are alike.
+JITTER = 0.05
+#: Upper bounds of the first three stages of the pod search in seconds [figures 15 and 16].
+STAGE_LIMITS = (1e-3, 0.1, 5.0)
+_NOTHING: Curve = ((), ())
 
 
-def classes_of(region: str, functions: Functions) -> tuple[Ints, list[Components]]:
-    """The class of each function, and the classes' components."""
-    classes = REGION_TABLE[region].classes
-    if classes is not None:
-        return (functions.size > 1).astype(np.int64), list(classes)
-    label = functions.runtime * _GROUPS + functions.group
-    cold: Floats = np.bincount(label, functions.cold_starts + functions.timer_runs, len(RUNTIMES) * _GROUPS).astype(float)
-    shape = len(RUNTIMES), _GROUPS
-    if not functions.layer.any():  # they are chosen by what this function says
-        return label, by_runtime_and_group(cold.reshape(shape))
-    layered = (functions.cold_starts + functions.timer_runs) * functions.layer
-    parts: Floats = np.bincount(label, layered, len(cold)).astype(float)
-    return label, by_runtime_and_group(cold.reshape(shape), parts.reshape(shape))
+class ColdStartModel:
+    """Draws components for rows of one region.
 
-
-def by_runtime_and_group(cold: Floats, layered: Floats | None = None) -> list[Components]:
-    """Components of every cell of `cold` [runtimes, groups], the cold starts in it.
-
-    `layered` [runtimes, groups] are the cold starts with a layer, once it is known which functions have one.
-
-    Figure 15's curves hold over the groups of a runtime, figure 16's stages over the runtimes of a group.
+    Attributes:
+        curves: Inverse distributions of the components: by runtime in region 2, else by size of pool.
+        cell: Of each function  # [functions]
+        curve: Of each cell, an index into `curves`  # [cells]
     """
-    stages = _cell_stages(cold)
-    cells = []
-    for r, name in enumerate(RUNTIMES):
-        curves = RUNTIME_COMPONENTS[name]
-        weights = cold[r] / max(cold[r].sum(), 1e-300)
-        layers = _cell_layers(curves.layers, weights)
-        shift, spread = _parts(GROUP_SCHEDULING, weights)
-        layer_shift, layer_spread = _parts(GROUP_DEPENDENCY, weights * layers if layered is None else layered[r])
-        cells += [
-            dataclasses.replace(
-                curves,
-                stages=(float(stages[r, g, 0]), float(stages[r, g, 1]), float(stages[r, g, 2])),
-                layers=float(layers[g]),
-                scheduling_shift=float(shift[g]),
-                scheduling_spread=spread,
-                dependency_shift=float(layer_shift[g]),
-                dependency_spread=layer_spread,
-            )
-            for g in range(_GROUPS)
-        ]
-    return cells
+
+    def __init__(self, region: str, functions: Functions) -> None:
+        small = _small(functions)
+        rows = functions.cold_starts + functions.timer_runs + 1e-6  # a function without a cold start may still get one
+        components = _components(region)
+        kind = functions.runtime if region == "R2" else 1 - small
+        group = functions.group if region == "R2" else np.zeros(len(functions), np.int64)
+        key = ((kind * len(TRIGGER_GROUPS) + group) * 2 + 1 - small) * 2 + functions.layer
+        keys, self.cell = np.unique(key, return_inverse=True)
+        layered, pool_class = keys % 2 == 1, keys // 2 % 2
+        group, self.curve = keys // 4 % len(TRIGGER_GROUPS), keys // 4 // len(TRIGGER_GROUPS)
+        self.curves = [Curves(region, part) for part in components]
+        self._scores, start = _candidates(components)
+        raking = Raking(start[self.curve], np.bincount(self.cell, rows, len(keys)).astype(float))
+        _add_margins(raking, region, self._seconds(layered), self.curve, group, pool_class, layered)
+        raking.fit(_SWEEPS)
+        share = np.cumsum(raking.weights, axis=1)
+        share /= share[:, -1:]
+        # One ascending array for all cells: a row of cell c looks for c + u.
+        self._passed = (share + np.arange(len(keys))[:, None]).ravel()
+
+    def _seconds(self, layered: NDArray[np.bool_]) -> dict[str, Floats]:
+        """Seconds of every component and of all together, of every candidate of every cell."""
+        cells, n = len(self.curve), self._scores.shape[2]
+        parts = {name: np.empty((cells, n)) for name in (ALLOC, CODE, DEPENDENCY, SCHEDULING)}
+        for c, k in enumerate(self.curve.tolist()):
+            for name, seconds in zip(parts, self.curves[k].seconds(self._scores[k]), strict=True):
+                parts[name][c] = seconds
+        for name in (CODE, DEPENDENCY):  # both come in whole milliseconds
+            parts[name] = np.rint(parts[name] * 1e3) / 1e3
+        parts[DEPENDENCY] = np.where(layered[:, None], np.maximum(parts[DEPENDENCY], 1e-3), 0.0)
+        return parts | {TOTAL: sum(parts.values(), np.zeros((cells, n)))}
+
+    def scores(self, function: Ints, rng: np.random.Generator) -> Floats:
+        """Normal scores of the four components for rows of the given functions: [4, rows]."""
+        cell = self.cell[function]
+        candidates = self._scores.shape[2]
+        place = np.searchsorted(self._passed, cell + rng.random(len(function)))
+        place = np.minimum(place - cell * candidates, candidates - 1)
+        scores = self._scores[self.curve[cell], :, place].T
+        # The first score stays: it says which stage of the pod search found the pod.
+        scores[1:] = math.sqrt(1.0 - JITTER**2) * scores[1:] + JITTER * rng.standard_normal((3, len(function)))
+        return np.asarray(scores)
 
 
-def _parts(shifts: tuple[float, ...], weights: Floats) -> tuple[Floats, float]:
-    """Shifts of a normal score's parts around their mean, and the spread that leaves the whole with variance 1."""
-    weights = weights / max(float(weights.sum()), 1e-300)
-    shift = np.array(shifts) - float(weights @ np.array(shifts))
-    return shift, math.sqrt(max(1.0 - float(weights @ shift**2), 0.04))
+@functools.lru_cache(maxsize=8)
+def model_of(region: str, seed: int) -> ColdStartModel:
+    """The model of a region; the same for every scale."""
+    return ColdStartModel(region, functions_of(region, seed))
 
 
-def _cell_stages(cold: Floats) -> Floats:
-    """Cumulative masses [runtimes, groups, 3] that fit both margins (iterative proportional fitting)."""
-
-    def steps(masses: tuple[float, float, float]) -> Floats:
-        return np.diff([0.0, *masses, 1.0])
-
-    by_runtime = np.array([steps(RUNTIME_COMPONENTS[name].stages) for name in RUNTIMES])
-    joint = cold[:, :, None] * by_runtime[:, None, :]
-    for _ in range(100):
-        for g, masses in enumerate(GROUP_STAGES):
-            if masses is not None:
-                have = joint[:, g].sum(axis=0)
-                joint[:, g] *= steps(masses) * cold[:, g].sum() / np.maximum(have, 1e-300)
-        joint *= (cold / np.maximum(joint.sum(axis=2), 1e-300))[:, :, None]
-        have = joint.sum(axis=1)
-        joint *= (by_runtime * cold.sum(axis=1)[:, None] / np.maximum(have, 1e-300))[:, None, :]
-    parts = np.where(cold[:, :, None] > 0, joint, by_runtime[:, None, :])
-    return np.asarray(np.cumsum(parts / parts.sum(axis=2, keepdims=True), axis=2)[:, :, :3])
+def _small(functions: Functions) -> Ints:
+    """1 for the functions of small pools: at most 400 millicores and 256 MB."""
+    limits = np.array([[int(word) for word in name.split("-")[-2:]] for name in POOLS])
+    return ((limits[:, 0] <= 400) & (limits[:, 1] <= 256)).astype(np.int64)[functions.pool]
 
 
-def _cell_layers(share: float, weights: Floats) -> Floats:
-    """Shares of layers by group with the given log-odds between the groups and the given mean."""
-    if share <= 0.0:
-        return np.zeros(_GROUPS)
-    odds = np.exp(np.array(GROUP_LAYERS))
-    low, high = 1e-9, 1e9
-    for _ in range(80):
-        base = math.sqrt(low * high)
-        if weights @ (base * odds / (1.0 + base * odds)) < share:
-            low = base
-        else:
-            high = base
-    return np.asarray(base * odds / (1.0 + base * odds))
+def _components(region: str) -> list[Components]:
+    classes = REGION_TABLE[region].classes
+    return list(classes) if classes is not None else [RUNTIME_COMPONENTS[name] for name in RUNTIMES]
+
+
+def _candidates(components: Sequence[Components]) -> tuple[Floats, Floats]:
+    """Points of normal scores [curves, 4, candidates], evenly spread, and the weight of each [curves, candidates]."""
+    # A Kronecker sequence of the generalised golden ratio in four dimensions (Roberts 2018): x^5 = x + 1.
+    steps = 1.1673039782614187 ** -np.arange(1.0, 5.0)
+    even = (0.5 + np.outer(steps, np.arange(1, _CANDIDATES + 1))) % 1.0
+    wide = _WIDER * np.array([[score(p) for p in row] for row in even.tolist()])
+    weight = np.exp(-0.5 * (wide**2).sum(axis=0) * (1.0 - 1.0 / _WIDER**2))
+    points = np.stack([_mix(part.coupling) @ wide for part in components])
+    return points, np.broadcast_to(weight, (len(components), _CANDIDATES))
+
+
+def _add_margins(
+    raking: Raking,
+    region: str,
+    seconds: dict[str, Floats],
+    kind: Ints,
+    group: Ints,
+    pool_class: Ints,
+    layered: NDArray[np.bool_],
+) -> None:
+    """All that is published about the durations of a region, the weakest first: where two contradict, the later holds."""
+
+    def by(section: str, quantity: str, names: Sequence[str], column: str = "") -> list[Curve]:
+        return [published_curve(section, column or quantity, name, region) for name in names]
+
+    every = np.zeros(len(kind), np.int64)
+    raking.add(seconds[TOTAL], every, by("distributions", TOTAL, ["all"]))
+    for name, values in seconds.items():
+        of = pool_class if name != DEPENDENCY else np.where(layered, pool_class, -1)
+        raking.add(values, of, by("pools", name, POOL_CLASSES))
+    if region != "R2":
+        raking.add(seconds[ALLOC], kind, [(part.stages, STAGE_LIMITS) for part in _components(region)])
+        raking.add(seconds[TOTAL], every, by("distributions", TOTAL, ["all"]))
+        return
+    groups = [name if name != "unknown" else "unknown trigger" for name in TRIGGER_GROUPS]
+    raking.add(seconds[DEPENDENCY], np.where(layered, group, -1), by("breakdown", DEPENDENCY, groups, f"{DEPENDENCY} > 0"))
+    raking.add(seconds[ALLOC], group, [(masses, STAGE_LIMITS) if masses else _NOTHING for masses in GROUP_STAGES])
+    raking.add(seconds[TOTAL], group, by("breakdown", TOTAL, groups))
+    runtimes = list(RUNTIMES)
+    raking.add(seconds[TOTAL], kind, by("breakdown", TOTAL, runtimes))
+    parts = [RUNTIME_COMPONENTS[name] for name in runtimes]
+    raking.add(seconds[CODE], kind, [(CURVE_AT, part.code) for part in parts])
+    raking.add(seconds[DEPENDENCY], np.where(layered, kind, -1), [(CURVE_AT, part.dependency) for part in parts])
+    raking.add(seconds[SCHEDULING], kind, [(CURVE_AT, part.scheduling) for part in parts])
+    raking.add(seconds[ALLOC], kind, [(part.stages, STAGE_LIMITS) for part in parts])
 
 
 class Curves:
-    """The components' inverse distributions over normal scores, and how the scores mix."""
+    """The components' inverse distributions over normal scores."""
 
     def __init__(self, region: str, components: Components) -> None:
         self._alloc = _stage_knots(region, components.stages)
         self._code = _curve_knots(components.code, 4e-4)
         self._dependency = _curve_knots(components.dependency, 1e-3)
         self._scheduling = _curve_knots(components.scheduling, 0.02)
-        self._shift, self._spread = components.scheduling_shift, components.scheduling_spread
-        self._layer_shift, self._layer_spread = components.dependency_shift, components.dependency_spread
-        self.mix = _mix(components.coupling)
+
+    def seconds(self, z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Seconds of all four for scores [4, rows]; the dependency's hold for functions with a layer."""
+        return self.alloc(z[0]), self.code(z[1]), self.dependency(z[2]), self.scheduling(z[3])
 
     def alloc(self, z: Floats) -> Floats:
         """Seconds of the pod search."""
@@ -136,22 +181,23 @@ class Curves:
 
     def dependency(self, z: Floats) -> Floats:
         """Seconds to deploy a layer."""
-        return np.asarray(np.exp(np.interp(self._layer_spread * z + self._layer_shift, *self._dependency)))
+        return np.asarray(np.exp(np.interp(z, *self._dependency)))
 
     def scheduling(self, z: Floats) -> Floats:
         """Seconds of the rest."""
-        return np.asarray(np.exp(np.interp(self._spread * z + self._shift, *self._scheduling)))
+        return np.asarray(np.exp(np.interp(z, *self._scheduling)))
 
 
 @functools.cache
 def _mix(coupling: tuple[float, float, float, float, float]) -> NDArray[np.float64]:
     alloc_scheduling, code_scheduling, dependency_scheduling, alloc_code, code_dependency = coupling
+    alloc_dependency = alloc_scheduling * dependency_scheduling  # no more than scheduling brings about
     return np.linalg.cholesky(
         np.array(
             [
-                [1.0, alloc_code, 0.0, alloc_scheduling],
+                [1.0, alloc_code, alloc_dependency, alloc_scheduling],
                 [alloc_code, 1.0, code_dependency, code_scheduling],
-                [0.0, code_dependency, 1.0, dependency_scheduling],
+                [alloc_dependency, code_dependency, 1.0, dependency_scheduling],
                 [alloc_scheduling, code_scheduling, dependency_scheduling, 1.0],
             ]
         )

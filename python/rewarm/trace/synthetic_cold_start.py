@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rewarm.trace.synthetic_classes import Curves, classes_of
+from rewarm.trace.synthetic_classes import model_of
 from rewarm.trace.synthetic_functions import functions_of
 from rewarm.trace.synthetic_loads import RUNTIMES, Floats, Ints, score, stream
 from rewarm.trace.synthetic_regions import (
+    BUSY_REQUESTS,
     CLUSTER_SHARES,
     DAY_SECONDS,
     GROUP_SWING,
@@ -33,6 +34,8 @@ BLOCK_ROWS = 1 << 17
 EARLIER_PODS = 200_000
 #: A burst of one function starts about this many pods.
 _BURST = 4
+#: How far the cold starts of a function that is not busy move from even spacing, as a part of it [I].
+_SHAKEN = 0.5
 #: Share of cold starts that belong to the request of the one before, among neighbours of one function [I].
 _REPEATED = 0.02
 #: Spread and memory of the load's logarithm from minute to minute [I].
@@ -71,8 +74,8 @@ class ColdStarts:
         self.functions = functions_of(region, seed)
         base = np.concatenate([[0], np.cumsum(published_day_counts(region))])
         self._first = np.rint(base * scale).astype(np.int64)
-        self._label, self._components = classes_of(region, self.functions)
-        self._curves = [Curves(region, c) for c in self._components]
+        self._model = model_of(region, seed)
+        self._calm, self._swing = _usual_pressure(self.table.cold_starts, self.table.hours)
         pods = int(self._first[-1]) + EARLIER_PODS
         self._pods = pods
         step = int(pods * 0.6180339887) | 1
@@ -161,12 +164,19 @@ class ColdStarts:
         else:
             counts = rng.multinomial(n, weights / weights.sum())
         function = np.repeat(np.arange(len(counts)), counts)
-        # A day quantile for each burst, through the hours that its group of triggers prefers.
-        bursts = -(-counts // _BURST)
+        # A day quantile for each burst, through the hours that its group of triggers prefers. Busy functions start several
+        # pods at once; the others one at a time and well apart, because the last pod would serve a request within a minute.
+        size = np.where(self.functions.requests >= BUSY_REQUESTS, _BURST, 1)
+        bursts = -(-counts // size)
         first_burst = np.cumsum(bursts) - bursts
         nth = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-        burst = first_burst[function] + nth // _BURST
+        burst = first_burst[function] + nth // size[function]
         quantile = rng.random(int(bursts.sum()))
+        apart = np.repeat(size == 1, bursts)
+        turn = np.arange(len(quantile)) - np.repeat(first_burst, bursts)
+        phase = np.repeat(rng.random(len(counts)), bursts)
+        even = (turn + phase + _SHAKEN * (quantile - 0.5)) / np.repeat(np.maximum(bursts, 1), bursts)
+        quantile = np.where(apart, even % 1.0, quantile)
         owner = np.repeat(self.functions.group, bursts)
         when = np.empty_like(quantile)
         for g, name in enumerate(TRIGGER_GROUPS):
@@ -189,7 +199,8 @@ class ColdStarts:
     def blocks(self, day: int) -> Iterator[ColdStartBlock]:
         """The rows of one day in order, at most `BLOCK_ROWS` at a time."""
         time_ms, function, load = self.events(day)
-        latent = load - np.average(load, weights=np.exp(_LOAD_SIGMA * load))
+        pressure = _pressure(self.table.cold_starts[day], self.table.hours, load)
+        latent = (pressure - self._calm) / self._swing
         for nth, begin in enumerate(range(0, max(len(function), 1), BLOCK_ROWS)):
             rows = slice(begin, begin + BLOCK_ROWS)
             rng = stream(self.seed, self.region, "cold_start", day, nth)
@@ -202,22 +213,21 @@ class ColdStarts:
         alloc_ns, code_ms, dependency_ms = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.int64)
         scheduling_ns = np.empty(n, np.int64)
         minute = time_ms // 60_000 - day * 1440
-        label = self._label[function]
-        noise = rng.standard_normal((4, n))
-        loading = self.table.congestion
-        order = np.argsort(label, kind="stable")
-        edges = np.searchsorted(label[order], np.arange(len(self._curves) + 1))
+        scores = self._model.scores(function, rng)
+        for k, weight in enumerate(self.table.congestion):
+            if weight:
+                scores[k] = math.sqrt(1.0 - weight * weight) * scores[k] + weight * latent[minute]
+        curve = self._model.curve[self._model.cell[function]]
+        order = np.argsort(curve, kind="stable")
+        edges = np.searchsorted(curve[order], np.arange(len(self._model.curves) + 1))
         for c in np.flatnonzero(np.diff(edges)).tolist():
-            curves, rows = self._curves[c], order[edges[c] : edges[c + 1]]
-            z = curves.mix @ noise[:, rows]
-            for k, weight in enumerate(loading):
-                if weight:
-                    z[k] = math.sqrt(1.0 - weight * weight) * z[k] + weight * latent[minute[rows]]
-            alloc_ns[rows] = np.rint(curves.alloc(z[0]) * 1e9)
-            code_ms[rows] = np.rint(curves.code(z[1]) * 1e3)
-            scheduling_ns[rows] = np.rint(np.maximum(curves.scheduling(z[3]), 0.02) * 1e9)
+            rows = order[edges[c] : edges[c + 1]]
+            alloc, code, dependency, scheduling = self._model.curves[c].seconds(scores[:, rows])
+            alloc_ns[rows] = np.rint(alloc * 1e9)
+            code_ms[rows] = np.rint(code * 1e3)
+            scheduling_ns[rows] = np.rint(np.maximum(scheduling, 0.02) * 1e9)
             layered = self.functions.layer[function[rows]]
-            dependency_ms[rows[layered]] = np.maximum(np.rint(curves.dependency(z[2][layered]) * 1e3), 1)
+            dependency_ms[rows[layered]] = np.maximum(np.rint(dependency[layered] * 1e3), 1)
         # The total is a whole number of us; scheduling is what is left of it.
         whole_us = (code_ms + dependency_ms) * 1000
         total_us = (alloc_ns + scheduling_ns + 999) // 1000 + whole_us
@@ -260,6 +270,22 @@ def _minute_load(rng: np.random.Generator) -> Floats:
     for minute in range(1, 1440):
         load[minute] = _LOAD_MEMORY * load[minute - 1] + fresh * noise[minute]
     return load
+
+
+def _pressure(day_count: float, hours: tuple[float, ...], load: Floats) -> Floats:
+    """Logarithm of the load of each minute of a day: of the day, the hour and the minute."""
+    return np.asarray(math.log(day_count) + np.repeat(np.log(hours), 60) + _LOAD_SIGMA * load)
+
+
+def _usual_pressure(day_counts: tuple[int, ...], hours: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and spread of the pressure over the cold starts of 31 days."""
+    mean, variance = _LOAD_SIGMA**2, _LOAD_SIGMA**2  # a log-normal load counts its crowded minutes more
+    for parts in (day_counts, hours):
+        logs = np.log(np.array(parts, float))
+        middle = float(np.average(logs, weights=parts))
+        mean += middle
+        variance += float(np.average((logs - middle) ** 2, weights=parts))
+    return mean, math.sqrt(variance)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,10 @@ from rewarm.trace.synthetic_regions import (
     DAYS,
     FREE_DAYS,
     GIANTS,
+    GROUP_LAYERS,
     OTHER_POOLS,
     REGION_TABLE,
+    RUNTIME_COMPONENTS,
     RUNTIME_FUNCTIONS,
     SIZE_FUNCTIONS,
     SIZE_POOLS,
@@ -128,7 +131,7 @@ def functions_of(region: str, seed: int) -> Functions:
     plan.set_phases(table, rng)
     funcName, userID = _names(table, pool, rng)
     if region == "R2":
-        _place_giants(funcName, userID, requests)
+        _place_giants(funcName, userID, pool, requests)
     made = Functions(
         funcName=funcName,
         userID=userID,
@@ -240,34 +243,72 @@ def _names(region: Region, pool: NDArray[np.int32], rng: np.random.Generator) ->
     return funcName, userID.astype(np.int64)
 
 
-def _place_giants(funcName: Ints, userID: Ints, requests: Floats) -> None:
-    """Gives the five largest functions their published names and users, by exchange with whoever has them."""
-    largest = np.argsort(-requests)[: len(GIANTS)]
-    for i, (name, user, *_) in zip(largest.tolist(), GIANTS, strict=True):
+def _place_giants(funcName: Ints, userID: Ints, pool: NDArray[np.int32], requests: Floats) -> None:
+    """Gives the five largest functions their published names and users; no name and no user is lost for it."""
+    largest = np.argsort(-requests)[: len(GIANTS)].tolist()
+    for nth, (i, (name, user, *_)) in enumerate(zip(largest, GIANTS, strict=True)):
         for array, value in ((funcName, name), (userID, user)):
-            others = [j for j in np.flatnonzero(array == value).tolist() if j not in largest] or [i]
-            j = i if array[i] == value else others[0]
-            array[i], array[j] = array[j], array[i]
+            if array[i] == value:
+                continue
+            holders = [j for j in np.flatnonzero(array == value).tolist() if j not in largest[:nth]]
+            # By exchange with a holder; through a third function where that makes a funcID (name, user, pool) twice. Where
+            # only a larger one holds it, from whoever has one that is not the last.
+            places = [(holders[0], holders[0])] if holders else []
+            rest = [k for k in range(len(array)) if k not in (*largest, *holders[:1])]
+            places += [(holders[0] if holders else k, k) for k in rest if holders or np.count_nonzero(array == array[k]) > 1]
+            for j, k in places:
+                before = array[[i, j, k]]
+                array[j], array[k], array[i] = before[2], before[0], value
+                if all(
+                    np.count_nonzero((funcName == funcName[m]) & (userID == userID[m]) & (pool == pool[m])) == 1
+                    for m in (i, j, k)
+                ):
+                    break
+                array[[i, j, k]] = before
 
 
 def _choose_layers(region: Region, made: Functions, rng: np.random.Generator) -> None:
     """Marks functions with a layer, in random order, so that they make the class's share of the cold starts."""
     cold = made.cold_starts + made.timer_runs
-    from rewarm.trace.synthetic_classes import classes_of  # stands on this file
-
-    label, components = classes_of(region.name, made)
+    if region.classes is None:
+        label = made.runtime * len(TRIGGER_GROUPS) + made.group
+        shape = len(RUNTIMES), len(TRIGGER_GROUPS)
+        of_class = np.bincount(label, cold, shape[0] * shape[1]).reshape(shape)
+        shares = [
+            share
+            for name, weights in zip(RUNTIMES, of_class, strict=True)
+            for share in _layer_shares(RUNTIME_COMPONENTS[name].layers, weights).tolist()
+        ]
+    else:
+        label, shares = (made.size > 1).astype(np.int64), [part.layers for part in region.classes]
     # What a class of few large functions misses, the next one of its runtime makes up.
     carried = dict.fromkeys(range(len(RUNTIMES)), 0.0)
-    for c, part in enumerate(components):
+    for c, share in enumerate(shares):
         members = rng.permutation(np.flatnonzero((label == c) & (cold > 0)))
         runtime = int(made.runtime[members[0]]) if region.classes is None and len(members) else 0
-        missing = part.layers * cold[members].sum() + carried[runtime]
-        if part.layers > 0.0:
+        missing = share * cold[members].sum() + carried[runtime]
+        if share > 0.0:
             for i in members.tolist():
                 if abs(missing - cold[i]) < abs(missing):
                     made.layer[i] = True
                     missing -= cold[i]
         carried[runtime] = missing if region.classes is None else 0.0
+
+
+def _layer_shares(share: float, weights: Floats) -> Floats:
+    """Shares of layers by group with the given log-odds between the groups and the given mean."""
+    if share <= 0.0:
+        return np.zeros(len(weights))
+    weights = weights / max(float(weights.sum()), 1e-300)
+    odds = np.exp(np.array(GROUP_LAYERS))
+    low, high = 1e-9, 1e9
+    for _ in range(80):
+        base = math.sqrt(low * high)
+        if weights @ (base * odds / (1.0 + base * odds)) < share:
+            low = base
+        else:
+            high = base
+    return np.asarray(base * odds / (1.0 + base * odds))
 
 
 def _apportion(weights: Floats, total: int) -> Ints:

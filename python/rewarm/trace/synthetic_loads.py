@@ -19,6 +19,7 @@ from rewarm.trace.synthetic_regions import (
     GROUP_LOADS,
     GROUP_SHARES,
     OTHER_POOLS,
+    REQUEST_BANDS,
     RUNTIME_COLD_STARTS,
     RUNTIME_FUNCTIONS,
     SIZE_COLD_STARTS,
@@ -36,6 +37,9 @@ POOLS = tuple(name for names in SIZE_POOLS for name in names) + OTHER_POOLS + CU
 #: Region 2: cold starts of the largest function (9.4 %), of the next ones and of the least [figure 14: top 1, 10, 50, and
 #: nearly all functions have some].
 _LARGEST_COLD_STARTS, _MOST_COLD_STARTS, _FEWEST_COLD_STARTS = 195_000.0, 48_000.0, 2.5
+
+#: Band of `REQUEST_BANDS` below which, and in which, every request starts cold.
+_ALL_COLD = 2
 
 
 def stream(seed: int, *place: object) -> np.random.Generator:
@@ -172,10 +176,47 @@ def region2_loads(
             factor = np.maximum(margin - have, 0.0) / np.maximum(np.bincount(label, cold * free, len(margin)), 1e-300)
             fitted = np.clip(cold * factor[label], _FEWEST_COLD_STARTS, most)
             cold = np.where(free & (cold > 0), fitted, cold)
-    requests = np.maximum(requests, runs + cold)
     for i, (_, _, _, count, _) in zip(giants, GIANTS, strict=True):
         requests[i] = count
+    fixed = (plan.period > 0) | plan.fast
+    fixed[giants] = True
+    requests = _requests_by_band(requests, runs + cold, fixed, rng)
     return requests, cold
+
+
+def _requests_by_band(requests: Floats, cold: Floats, fixed: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    """Requests for functions of given cold starts, so that each band of requests has its cold starts (figure 14).
+
+    Small functions start cold at every request. The others go, the largest first, to the band that misses most cold starts
+    for each function that it misses. Places that are left in the upper bands go to those that had most requests.
+    """
+    made = np.where(fixed, requests, np.maximum(np.rint(cold), 1.0))
+    bands = [(low, high, count, share * cold.sum()) for low, high, count, share in REQUEST_BANDS]
+    missing = np.array([[count, rows] for _, _, count, rows in bands], float)
+    for b, (low, high, _, _) in enumerate(bands):
+        inside = fixed & (requests > low) & (requests <= high) & (cold > 0)
+        missing[b] -= np.count_nonzero(inside), cold[inside].sum()
+
+    def place(i: int, b: int) -> None:
+        missing[b] -= 1, cold[i]
+        low, high = bands[b][:2]
+        if b == _ALL_COLD:
+            made[i] = max(low + 1, cold[i])
+        elif b == _ALL_COLD + 1:  # every second request, as its median
+            made[i] = min(max(2.0 * cold[i], low * 1.5), high)
+        else:
+            made[i] = low * (min(high, 50.0 * low) / low) ** rng.uniform(0.55, 0.95)
+
+    large = ~fixed & (cold > bands[_ALL_COLD][0] / 2)
+    for i in np.flatnonzero(large)[np.argsort(-cold[large])].tolist():
+        open_to = [b for b in range(_ALL_COLD, len(bands)) if missing[b].min() > 0 and cold[i] <= bands[b][1]]
+        if open_to:
+            place(i, max(open_to, key=lambda b: missing[b, 1] / missing[b, 0]))
+    small = ~fixed & ~large & (cold > 0)
+    rest = [b for b in range(len(bands) - 1, _ALL_COLD + 1, -1) for _ in range(max(0, int(missing[b, 0])))]
+    for i, b in zip(np.flatnonzero(small)[np.argsort(-requests[small])].tolist(), rest, strict=False):
+        place(i, b)
+    return np.maximum(made, cold)
 
 
 def _giants(group: Ints, bare: NDArray[np.bool_], runtime: Ints) -> list[int]:

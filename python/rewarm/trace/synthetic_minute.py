@@ -10,15 +10,18 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rewarm._native import core
 from rewarm.trace.synthetic_cold_start import ColdStarts
 from rewarm.trace.synthetic_files import Style
 from rewarm.trace.synthetic_loads import Floats, Ints, stream
 from rewarm.trace.synthetic_regions import (
+    BUSY_REQUESTS,
     DAY_SECONDS,
     DAYS,
     FREE_DAYS,
+    GIANT_REQUESTS,
     GIANTS,
     GROUP_PODS,
     GROUP_SWING,
@@ -34,6 +37,10 @@ from rewarm.trace.synthetic_request import function_costs
 _MINUTES = 1440
 #: Functions rarer than this many requests a minute are drawn by their total, not minute by minute.
 _DENSE_RATE = 0.05
+#: Minutes between a request and the next one that the same pod serves, below the keep-alive of one [I].
+_FOLLOWS_AFTER = 0.5
+#: How far the load of the largest functions swings around its mean [I].
+_LARGEST_SWING = 0.5
 #: Load of a free day [D: region 2, figure 8].
 _FREE_DAY_LOAD = 0.75
 #: Region 2's largest function makes 133 million requests in the first three days and 30 times that rate later [N].
@@ -115,10 +122,14 @@ class MinuteTables:
             rate[giant] = (early if day < _RAMP_DAYS else late) * self._cold.scale
         if day in FREE_DAYS:
             rate = rate * _FREE_DAY_LOAD
+        served = functions.requests < BUSY_REQUESTS
+        rate[served] = 0.0
         groups = [self._shape(name, day) for name in TRIGGER_GROUPS]
         shapes = np.stack(groups)  # [groups, minutes], mean 1
         dense = np.flatnonzero(rate >= _DENSE_RATE)
-        drawn = rng.poisson(rate[dense] * shapes[functions.group[dense]].T)
+        weights = shapes[functions.group[dense]]
+        weights[functions.requests[dense] >= GIANT_REQUESTS] = self._largest_shape(day)
+        drawn = rng.poisson(rate[dense] * weights.T)
         # The minute timers run every minute: no chance in them.
         steady = np.isin(functions.requests[dense], (44_640.0, 267_840.0)) & (self._cold.scale == 1.0)
         drawn[:, steady] = np.rint(functions.requests[dense][steady] / (DAYS * _MINUTES)).astype(np.int64)
@@ -134,13 +145,35 @@ class MinuteTables:
             passed = np.cumsum(shape)
             hour[mine] = np.searchsorted(passed, rng.random(int(mine.sum())) * passed[-1], side="right")
         rare_cells, rare_counts = np.unique(np.minimum(hour, _MINUTES - 1) * n + function, return_counts=True)
-        every = np.unique(np.concatenate([cells, rare_cells, cold_cells]))
+        follow_cells, follow_counts = self._followers(cold_cells, cold, served, rng)
+        every = np.unique(np.concatenate([cells, rare_cells, cold_cells, follow_cells]))
         total = np.zeros(len(every), np.int64)
         total[np.searchsorted(every, cells)] += counts
+        total[np.searchsorted(every, follow_cells)] += follow_counts
         total[np.searchsorted(every, rare_cells)] += rare_counts
         started = np.searchsorted(every, cold_cells)
         total[started] = np.maximum(total[started], cold)  # every cold start has its request
         return every, total
+
+    def _followers(
+        self, cold_cells: Ints, cold: Ints, served: NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[Ints, Ints]:
+        """Requests of the functions that are not busy: each cold start and those that its pod serves before it is let go.
+
+        They follow one another within the keep-alive of a minute, so that no other request starts cold.
+        """
+        functions = self._cold.functions
+        n = len(functions)
+        minute, function = np.divmod(cold_cells, n)
+        started = np.maximum(functions.cold_starts + functions.timer_runs, 1e-9)
+        more = np.where(served, np.maximum(functions.requests / started - 1.0, 0.0), 0.0)
+        count = rng.poisson(cold * more[function])
+        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        at = np.repeat(minute, count) + ((nth + 1) * _FOLLOWS_AFTER).astype(np.int64)
+        cells = np.concatenate([cold_cells, (at * n + np.repeat(function, count))[at < _MINUTES]])
+        counts = np.concatenate([np.where(served[function], cold, 0), np.ones(int((at < _MINUTES).sum()), np.int64)])
+        found, index = np.unique(cells, return_inverse=True)
+        return found, np.bincount(index, counts, len(found)).astype(np.int64)
 
     def _shape(self, group: str, day: int) -> Floats:
         """Load of a group by minute, mean 1."""
@@ -150,6 +183,14 @@ class MinuteTables:
         if self._cold.region == HOLE_REGION and day == HOLE_DAY:
             hours[: len(HOLE_HOURS)] = 0.0
         minutes = np.interp(np.arange(_MINUTES) / 60.0, np.arange(25.0), np.concatenate([hours, hours[:1]]))
+        if self._cold.region == HOLE_REGION and day == HOLE_DAY:
+            minutes[: 60 * len(HOLE_HOURS)] = 0.0
+        return np.asarray(minutes / minutes.mean())
+
+    def _largest_shape(self, day: int) -> Floats:
+        """Load of the largest functions by minute, mean 1: they make the daily peak of the region (figure 5)."""
+        hours = np.arange(_MINUTES) / 60.0
+        minutes = 1.0 + _LARGEST_SWING * np.cos((hours - self._cold.table.request_peak) * (2.0 * np.pi / 24.0))
         if self._cold.region == HOLE_REGION and day == HOLE_DAY:
             minutes[: 60 * len(HOLE_HOURS)] = 0.0
         return np.asarray(minutes / minutes.mean())

@@ -69,6 +69,16 @@ GROUP_LOADS = (
     (31.0, 31.0, 2.38e6), (646.0, 1321.0, 5.71e7), (4.0, 8.0, 2.59e7), (12.0, 27.0, 2.66e9), (1498.0, 4464.0, 9.52e9),
     (93.0, 677.0, 2.08e8), (214.0, 6089.0, 1.12e8),
 )  # fmt: skip
+#: Functions of region 2 by requests in 31 days: above, up to, how many, share of the cold starts [D, figure 14].
+REQUEST_BANDS = (
+    (0, 31, 739, 0.003), (31, 744, 1121, 0.034), (744, 4_464, 194, 0.138), (4_464, 22_320, 145, 0.378),
+    (22_320, 44_640, 31, 0.053),
+    (44_640, 446_400, 46, 0.059), (446_400, 4_464_000, 32, 0.059), (4_464_000, 10_000_000_000, 36, 0.274),
+)  # fmt: skip
+#: A function of more requests in 31 days than minutes always has a warm pod: its cold starts come from requests at once.
+BUSY_REQUESTS = 44_640
+#: Functions of this many requests in 31 days make nearly all of the load [D, figure 14].
+GIANT_REQUESTS = 4_464_000
 #: Functions that take nearly all requests [N]: funcID's parts, requests in 31 days, group.
 GIANTS = (
     (88, 337, "pool26-1000-1024", 8_531_371_000, "unknown"),
@@ -116,9 +126,8 @@ class Components:
         code, scheduling: Seconds at `CURVE_AT`.
         dependency: The same for functions with a layer.
         layers: Share of cold starts of functions with a layer.
-        coupling: Gaussian copula: correlations (alloc-sched, code-sched, dep-sched, alloc-code, code-dep).
-        scheduling_shift, scheduling_spread: Of the scheduling's normal score, where a class is a part of one with these curves.
-        dependency_shift, dependency_spread: Of the dependency's.
+        coupling: Where raking starts: Gaussian correlations (alloc-sched, code-sched, dep-sched, alloc-code, code-dep), of the
+            signs of figure 12.
     """
 
     stages: tuple[float, float, float]
@@ -127,13 +136,9 @@ class Components:
     scheduling: tuple[float, ...]
     layers: float
     coupling: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
-    scheduling_shift: float = 0.0
-    scheduling_spread: float = 1.0
-    dependency_shift: float = 0.0
-    dependency_spread: float = 1.0
 
 
-#: Region 2 by runtime: figure 15 [D]; `layers` and `coupling` are fitted so that the sum has the total's quantiles [I].
+#: Region 2 by runtime: figure 15 [D]; `layers` [I] from the curve of all dependencies and their mean (figures 11, 15).
 RUNTIME_COMPONENTS: Mapping[str, Components] = {
     "C#": Components(
         (0.969, 0.984, 0.985),
@@ -161,16 +166,14 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.031, 0.050, 0.122, 0.313, 0.506, 1.27),
         (0.323, 0.365, 0.437, 0.566, 0.706, 1.42),
         (0.082, 0.097, 0.135, 0.193, 0.383, 3.1),
-        0.66,
-        (0.0, -0.6, -0.2, 0.0, -0.5),
+        0.45,
     ),
     "Node.js": Components(
         (0.981, 0.996, 0.998),
         (0.023, 0.044, 0.091, 0.236, 0.680, 2.46),
         (0.039, 0.073, 0.134, 0.174, 0.207, 0.42),
         (0.089, 0.132, 1.00, 1.17, 1.28, 10.5),
-        0.25,
-        (0.0, -0.5, 0.0, 0.0, 0.0),
+        0.08,
     ),
     "PHP7.3": Components(
         (0.999, 0.9995, 0.9999),
@@ -184,16 +187,15 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.002, 0.004, 0.032, 0.058, 0.133, 0.43),
         (0.014, 0.016, 0.021, 0.039, 0.091, 0.43),
         (0.256, 0.332, 0.454, 0.628, 0.747, 1.19),
-        0.2,
-        (0.0, -0.2, 0.0, 0.0, 0.0),
+        0.05,
     ),
     "Python3": Components(
         (0.371, 0.963, 0.990),
         (0.021, 0.033, 0.050, 0.102, 0.203, 0.57),
         (0.120, 0.328, 1.10, 1.22, 1.41, 2.74),
         (0.088, 0.197, 0.433, 0.731, 0.967, 5.2),
-        0.34,
-        (0.0, -0.5, -0.5, 0.0, 0.0),
+        0.44,
+        (0.0, 0.6, 0.0, 0.0, 0.0),
     ),
     "http": Components(
         (0.203, 0.206, 0.206),
@@ -201,7 +203,6 @@ RUNTIME_COMPONENTS: Mapping[str, Components] = {
         (0.106, 0.128, 0.164, 0.708, 0.940, 1.16),
         (0.255, 0.471, 0.533, 0.584, 1.03, 1.4),
         0.1,
-        (0.7, 0.0, 0.0, 0.0, 0.0),
     ),
     "unknown": Components(
         (0.469, 0.874, 0.895),
@@ -220,9 +221,6 @@ GROUP_STAGES = (
     (0.146, 0.408, 0.434),
 )  # fmt: skip
 GROUP_LAYERS = (-0.6, 0.0, 0.0, 0.3, 0.0, 2.2, 0.0)
-GROUP_SCHEDULING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0)
-#: The same for dependencies: those of workflow-S are the long ones (median 1.18 s, TIMER-A .38, OBS-A .26) [D].
-GROUP_DEPENDENCY = (-0.3, -0.4, -0.4, -0.3, -0.3, 0.6, -0.5)
 
 
 @dataclass(frozen=True)
@@ -239,6 +237,7 @@ class Region:
         timers: Share of cold starts of timers; region 2 [D], else [I].
         cold_starts: A day, days 0-30 [D, figure 11].
         hours: Load by hour of day, mean 1 [D].
+        request_peak: Hour of day with most requests [D, figure 5: the middle one of three days].
         gaps: Seconds between cold starts of the region at `TOTAL_AT` [D, figure 10c].
         other_gaps: The same with a first and a last value, for all but timers: fitted so that both together have `gaps` [I].
         large: Share of cold starts in large pools [I: fitted to the total].
@@ -258,6 +257,7 @@ class Region:
     timers: float
     cold_starts: tuple[int, ...]
     hours: tuple[float, ...]
+    request_peak: float
     gaps: tuple[float, ...]
     other_gaps: tuple[float, ...]
     large: float
@@ -292,6 +292,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.17 1.20 1.21 1.15 1.09 1.16 1.20 1.20 1.26 1.28 1.11 1.03 1.00 .90 .87 .73 .71 .62 .59 .57 .60 .77 1.15 1.44"
         ),
+        request_peak=10.1,
         gaps=_numbers("3.7e-5 2.1e-4 5.7e-4 .0068 .109 .487 1.06 1.61 3.07"),
         other_gaps=_numbers("3.26e-06 3.26e-05 0.000185 0.000502 0.00599 0.129 0.6 1.14 1.84 3.16 12.7"),
         large=0.532,
@@ -302,7 +303,7 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.111, 0.351, 0.454, 0.512, 0.560, 1.76),
                 (0.191, 0.460, 0.891, 1.53, 2.85, 3.46),
                 0.304,
-                (0.33, 0.83, 0.42, 0.0, 0.0),
+                (0.0, 0.0, 0.75, 0.0, -0.6),
             ),
             Components(
                 (0.194, 0.930, 0.961),
@@ -310,10 +311,10 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.555, 0.836, 2.35, 24.2, 24.3, 67.8),
                 (0.249, 0.587, 0.800, 1.68, 1.69, 40.7),
                 0.270,
-                (-0.05, -0.13, -0.50, 0.0, 0.0),
+                (0.0, 0.0, 0.75, 0.0, -0.6),
             ),
         ),
-        congestion=(0.25, 0.05, 0.10, 0.20),
+        congestion=(0.30, 0.0, 0.05, 0.25),
         execution=_numbers(".0009 .0014 .0089 .092 .317 1.70 30.7"),
         cpu=_numbers(".070 .190 .511 1.54"),
     ),
@@ -333,11 +334,12 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.02 1.14 1.21 1.14 1.08 1.11 1.17 1.15 1.16 1.14 1.10 1.09 1.10 1.07 1.01 .93 .87 .84 .74 .78 .70 .73 .82 .92"
         ),
+        request_peak=21.2,
         gaps=_numbers("1.3e-4 .0013 .0051 .103 .699 1.83 3.40 4.81 7.86"),
         other_gaps=_numbers("7.8e-06 7.8e-05 0.00078 0.00306 0.803 0.83 3.14 4.06 6.69 8.79 35.1"),
         large=0.268,
         classes=None,
-        congestion=(0.04, 0.0, 0.06, 0.05),
+        congestion=(0.04, 0.02, 0.10, 0.05),
         execution=_numbers(".0004 .0011 .0016 .030 .214 1.04 14.6"),
         cpu=_numbers(".056 .198 .359 .89"),
     ),
@@ -355,6 +357,7 @@ REGION_TABLE: Mapping[str, Region] = {
             "9772 9771 9767 10016 10251 10495 9769 8615 9927 9385 9053 10419 8751 8334 8589"
         ),
         hours=_numbers("1 1.01 1.02 1.03 1.04 1.03 1.02 1.01 1 1 1.01 1.02 1.01 1 .99 .98 .97 .96 .97 .98 .99 .98 .99 .99"),
+        request_peak=21.5,
         gaps=_numbers(".0036 .031 .174 1.92 5.07 7.97 23.0 37.1 63.1"),
         other_gaps=_numbers("0.000244 0.00244 0.021 0.149 2.29 5.17 5.53 22.7 37.7 62.3 249"),
         large=0.21,
@@ -365,7 +368,7 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.719, 0.815, 0.975, 1.14, 2.27, 2.39),
                 (0.0203, 0.0233, 0.0285, 0.274, 0.379, 0.675),
                 0.007,
-                (0.53, 0.41, -0.36, 0.0, 0.0),
+                (-0.3, 0.0, 0.5, -0.3, 0.0),
             ),
             Components(
                 (0.966, 0.995, 0.9997),
@@ -373,10 +376,10 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.874, 0.875, 0.937, 1.04, 1.50, 2.19),
                 (0.085, 0.102, 0.114, 0.138, 0.444, 0.720),
                 0.016,
-                (0.11, 0.22, 0.23, 0.0, 0.0),
+                (-0.3, 0.0, 0.5, -0.3, 0.0),
             ),
         ),
-        congestion=(0.10, 0.05, 0.05, 0.20),
+        congestion=(0.20, 0.10, 0.10, 0.30),
         execution=_numbers(".0003 .0010 .0019 .034 .344 6.8 30.1"),
         cpu=_numbers(".038 .099 .300 .60"),
     ),
@@ -396,6 +399,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.05 1.23 1.22 1.15 1.03 1.05 1.15 1.13 1.12 1.10 1.02 1.02 1.01 .96 .94 .94 .90 .86 .85 .84 .84 .82 .85 .94"
         ),
+        request_peak=3.4,
         gaps=_numbers("2.0e-5 1.1e-4 2.6e-4 .0195 .636 2.11 4.96 6.98 11.3"),
         other_gaps=_numbers("1.21e-06 1.21e-05 6.63e-05 0.000157 0.0118 0.869 1.92 5.61 5.91 9.99 40"),
         large=0.269,
@@ -406,7 +410,7 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.1135, 0.114, 0.161, 0.250, 1.05, 1.10),
                 (0.0203, 0.091, 0.401, 0.825, 1.61, 1.70),
                 0.369,
-                (0.41, 0.74, -0.49, 0.0, 0.0),
+                (0.0, 0.5, -0.5, 0.0, -0.7),
             ),
             Components(
                 (0.467, 0.699, 0.826),
@@ -414,10 +418,10 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.967, 1.02, 1.09, 1.20, 1.96, 2.28),
                 (0.0264, 0.109, 0.131, 0.163, 1.44, 6.49),
                 0.817,
-                (0.54, 0.56, 0.13, 0.0, 0.0),
+                (0.0, 0.5, -0.5, 0.0, -0.7),
             ),
         ),
-        congestion=(0.25, -0.02, 0.10, 0.10),
+        congestion=(0.30, -0.12, 0.15, 0.05),
         execution=_numbers(".0004 .0010 .0014 .0051 .126 1.33 180"),
         cpu=_numbers(".034 .268 .380 .80"),
     ),
@@ -437,6 +441,7 @@ REGION_TABLE: Mapping[str, Region] = {
         hours=_numbers(
             "1.09 1.15 1.16 1.13 1.03 1.04 1.11 1.13 1.11 1.07 1.02 1.03 1.02 .99 .97 .94 .91 .88 .86 .85 .84 .86 .88 .94"
         ),
+        request_peak=1.3,
         gaps=_numbers(".0031 .054 .205 .834 2.07 4.66 7.82 10.1 19.0"),
         other_gaps=_numbers("0.000412 0.00412 0.0718 0.332 1.13 2.45 5.74 8.93 10.4 24 95.8"),
         large=0.25,
@@ -447,7 +452,7 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.0719, 0.072, 0.131, 0.565, 2.0, 24.0),
                 (0.0614, 0.117, 0.383, 0.529, 0.530, 3.8),
                 0.144,
-                (0.31, -0.31, 0.51, 0.0, 0.0),
+                (0.7, 0.0, 0.8, 0.0, 0.1),
             ),
             Components(
                 (0.742, 0.978, 0.993),
@@ -455,10 +460,10 @@ REGION_TABLE: Mapping[str, Region] = {
                 (0.175, 0.375, 2.09, 2.96, 6.27, 7.27),
                 (0.0799, 0.242, 0.303, 1.02, 1.45, 4.4),
                 0.16,
-                (0.20, 0.79, 0.50, 0.0, 0.0),
+                (0.7, 0.0, 0.8, 0.0, 0.1),
             ),
         ),
-        congestion=(0.04, -0.10, -0.05, -0.05),
+        congestion=(0.08, -0.25, -0.35, -0.15),
         execution=_numbers(".0006 .0009 .0012 .0046 .050 1.26 30.3"),
         cpu=_numbers(".041 .256 .387 2.28"),
     ),
@@ -469,8 +474,8 @@ REGION_TABLE: Mapping[str, Region] = {
 STAGES: Mapping[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float], float]] = {
     "R1": ((0.00045, 0.00070), (0.0125, 0.0240), (0.5, 4.7), (4.8, 8.3), 30.0),
     "R2": ((0.00013, 0.00029), (0.0110, 0.0170), (0.5, 5.0), (10.1, 10.4), 15.0),
-    "R3": ((0.00012, 0.00017), (0.0110, 0.0170), (1.0, 5.0), (5.0, 8.0), 10.0),
-    "R4": ((0.00011, 0.00016), (0.0180, 0.0250), (1.0, 5.0), (5.0, 8.0), 12.0),
+    "R3": ((0.00012, 0.00030), (0.0110, 0.0170), (1.0, 5.0), (5.0, 8.0), 10.0),
+    "R4": ((0.00011, 0.00016), (0.0180, 0.0250), (0.5, 5.0), (5.0, 8.0), 12.0),
     "R5": ((0.00011, 0.00015), (0.0230, 0.0280), (1.0, 5.0), (5.0, 8.0), 12.0),
 }
 

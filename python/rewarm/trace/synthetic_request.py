@@ -17,7 +17,7 @@ from rewarm.trace.synthetic_cold_start import BLOCK_ROWS, EARLIER_PODS, ColdStar
 from rewarm.trace.synthetic_files import Style, TextColumn
 from rewarm.trace.synthetic_functions import Functions
 from rewarm.trace.synthetic_loads import POOLS, RUNTIMES, Floats, Ints, score, stream
-from rewarm.trace.synthetic_regions import CLUSTER_SHARES, DAY_SECONDS, REGION_TABLE, UTILITY
+from rewarm.trace.synthetic_regions import BUSY_REQUESTS, CLUSTER_SHARES, DAY_SECONDS, REGION_TABLE, UTILITY
 
 REQUEST_DAY = 30
 _BEGIN_MS = REQUEST_DAY * DAY_SECONDS * 1000
@@ -89,11 +89,13 @@ class Requests:
         hours = np.array(self._table.hours)
         self._passed = np.concatenate([[0.0], np.cumsum(hours / hours.sum())])
         a_second = self._functions.requests / (31 * DAY_SECONDS) * cold.scale
-        self._running = np.where(a_second * DAY_SECONDS >= 50, a_second, 0.0)  # rarer functions only come with cold starts
+        # Only busy functions always have a pod; the requests of the others are those of the pods that start on the day.
+        self._running = np.where(self._functions.requests >= BUSY_REQUESTS, a_second, 0.0)
         if not self._running.any():
             self._running = a_second
         pods = np.ceil(2.0 * a_second * self._costs.execution) + 1
-        self._pods = np.minimum(pods, _TOP_PODS).astype(np.int64)
+        # A pod with less than a request in a quarter of a minute would soon be let go.
+        self._pods = np.clip(np.minimum(pods, 15.0 * a_second), 1, _TOP_PODS).astype(np.int64)
         self._first_pod = np.cumsum(self._pods) - self._pods
 
     def _pod_requests(self) -> _PodRequests:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from continual_pretraining_training import FLOOR, WARMUP, decaying, fresh_model, make_optimizer, small_config, train, window_order
+from torch.utils.data import DataLoader
 
-from rewarm.data.blend import Blend
+from rewarm.data import ReplayMixture
 from rewarm.schedule import Schedule, constant
 
 
@@ -80,11 +81,9 @@ def inputs(arm: Arm, corpora: dict, settings: dict, seed: int):
         for rows in old[settings["steps_upstream"] * batch :].view(steps, batch):
             yield training[rows]
         return
-    new, blend = window_order(len(corpora["downstream"]["training"]), steps * batch, seed), Blend(arm.replay)
-    for first in range(0, steps * batch, batch):
-        places = [blend.place(i, 0, 1) for i in range(first, first + batch)]
-        windows = [training[old[p.count]] if p.is_old else corpora["downstream"]["training"][new[p.count]] for p in places]
-        yield torch.stack(windows)
+    new = window_order(len(corpora["downstream"]["training"]), steps * batch, seed)
+    mixture = ReplayMixture(corpora["downstream"]["training"][new], training[old], arm.replay, new_order="original")
+    yield from DataLoader(mixture, batch_size=batch)
 
 
 def train_upstream(folder: Path, corpora: dict, settings: dict, seed: int) -> dict:

@@ -170,7 +170,11 @@ def prepare(args):
         print(f"{name:11} {facts['bytes'] / 1e6:.1f} MB in {facts['texts']:,} texts ({origins})")
         print(f"{'':11} {facts['training_tokens']:,} training and {facts['validation_tokens']:,} validation tokens; "
               f"{seen:,} are trained on ({seen / facts['training_tokens']:.2f} passes)")  # fmt: skip
-    return corpora, pretrained.config if pretrained else small_config(args.vocab, args.width, args.layers, args.context), pretrained
+    return (
+        corpora,
+        pretrained.config if pretrained else small_config(args.vocab, args.width, args.layers, args.context),
+        pretrained,
+    )
 
 
 def compare_arms(args, corpora: dict, config, pretrained, staging: Path) -> dict:
@@ -204,9 +208,7 @@ def compare_arms(args, corpora: dict, config, pretrained, staging: Path) -> dict
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])  # brings the finished upstream schedule with it ...
             optimizer.rewarm(schedule)  # ... which this replaces; the moments stay
-        arms[name] = train(
-            ARMS[name][0], model, optimizer, batches(corpora["downstream"], steps, args), watched, steps
-        )
+        arms[name] = train(ARMS[name][0], model, optimizer, batches(corpora["downstream"], steps, args), watched, steps)
         arms[name] |= {"schedule": schedule.to_dict(), "summary": summarise(arms[name])}
     return {"upstream_run": upstream, "arms": arms, "observations": observations(arms)}
 

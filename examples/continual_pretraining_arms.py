@@ -5,7 +5,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from continual_pretraining_training import FLOOR, WARMUP, decaying, fresh_model, make_optimizer, small_config, train, window_order
+from continual_pretraining_training import (
+    FLOOR,
+    WARMUP,
+    decaying,
+    fresh_model,
+    make_optimizer,
+    small_config,
+    train,
+    window_order,
+)
 from torch.utils.data import DataLoader
 
 from rewarm.data import ReplayMixture

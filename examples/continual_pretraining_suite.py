@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from continual_pretraining_arms import ARMS, train_arm, train_upstream
 from continual_pretraining_claims import CLAIMS, judge, needed_arms
-from continual_pretraining_training import HEAD
+from continual_pretraining_training import HEAD, fresh_model, small_config
 from local_text import UsageError, fit_tokenizer, load_corpus, prose, standard_library, tokenize
 
 import rewarm
@@ -61,7 +61,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     # fmt: off
     add = parser.add_argument
-    add("--upstream", nargs="+", metavar="TEXT", help="files, folders or apt:PACKAGE to learn first (default: Python's library)")
+    add("--upstream", nargs="+", metavar="TEXT", help="files, folders, apt:PACKAGE to learn first (default: Python's library)")
     add("--downstream", nargs="+", metavar="TEXT", help="the same to go on with (default: help and manual pages)")
     add("--out", default="out/continual_pretraining_suite", metavar="DIR", help="for results (default: %(default)s)")
     add("--seeds", type=positive, default=5, metavar="N", help="seeds 0 to N - 1; at least 2 (default: %(default)s)")
@@ -107,8 +107,9 @@ def prepare_corpora(args, out: Path) -> dict:
         facts[name] = corpus["facts"]
         windows[name] = {split: corpus[split] for split in ("training", "validation")}
         found = corpus["facts"]
-        print(f"{name:11} {found['bytes'] / 1e6:.1f} MB from {', '.join(found['origins'])}: {found['training_tokens']:,} training "
-              f"tokens, of which a seed reads {seen:,} ({seen / found['training_tokens']:.2f} passes)")  # fmt: skip
+        passes = seen / found["training_tokens"]
+        print(f"{name:11} {found['bytes'] / 1e6:.1f} MB from {', '.join(found['origins'])}")
+        print(f"{'':11} {found['training_tokens']:,} training tokens; a seed reads {seen:,} ({passes:.2f} passes)")
     unfinished = out / ".corpora.pt.unfinished"
     torch.save(windows, unfinished)
     os.replace(unfinished, out / "corpora.pt")
@@ -124,7 +125,9 @@ def settle(args, out: Path) -> dict:
         other = [key for key in asked if settings["asked"][key] != asked[key]]
         if other:
             there, now = (", ".join(f"{key} = {of[key]!r}" for key in other) for of in (settings["asked"], asked))
-            raise UsageError(f"{out} holds a suite with {there}, and {now} was asked for; name another --out, or delete that one")
+            raise UsageError(
+                f"{out} holds a suite with {there}, and {now} was asked for; name another --out, or delete that one"
+            )
         return settings
     settings = {key: value for key, value in asked.items() if key not in ("upstream", "downstream")}
     settings |= {"asked": asked, **prepare_corpora(args, out)}
@@ -176,8 +179,8 @@ def train_all(out: Path, settings: dict, wanted: list[tuple[int, str]], workers:
         done += weight[name == UPSTREAM]
         left = (time.perf_counter() - began) * (work - done) / done
         last = run["evaluations"][-1]
-        print(f"  {done / work:4.0%}  seed {seed}  {name:14} downstream {last['downstream']:.3f}  upstream {last['upstream']:.3f}"
-              f"  {run['seconds']:6.1f} s   {left / 60:5.1f} min left")  # fmt: skip
+        ends = f"downstream {last['downstream']:.3f}  upstream {last['upstream']:.3f}"
+        print(f"  {done / work:4.0%}  seed {seed}  {name:14} {ends}  {run['seconds']:6.1f} s  {left / 60:6.1f} min left")
 
     if workers == 1:
         begin_worker(out, settings)
@@ -208,11 +211,12 @@ def train_all(out: Path, settings: dict, wanted: list[tuple[int, str]], workers:
 
 def report(args, out: Path, settings: dict, arms: list[str], seconds: float) -> dict:
     """Judges the claims, and writes the suite's JSON and its page."""
-    from continual_pretraining_page import write_page
+    from continual_pretraining_page import page
 
     runs = [{n: json.loads((out / f"seed{s}" / f"{n}.json").read_text()) for n in (UPSTREAM, *arms)} for s in range(args.seeds)]
     verdicts = judge(runs, args.claims)
-    parameters = sum(p.numel() for p in fresh_parameters(settings))
+    config = small_config(*(settings[key] for key in ("vocab", "width", "layers", "context")))
+    parameters = sum(p.numel() for p in fresh_model(config, 0, "cpu").parameters())
     results = {
         "example": "continual_pretraining suite",
         "settings": settings | {"seeds": args.seeds, "parameters": parameters},
@@ -227,15 +231,8 @@ def report(args, out: Path, settings: dict, arms: list[str], seconds: float) -> 
         "runs": runs,
     }
     write_whole(out / "suite.json", json.dumps(results, allow_nan=False) + "\n")
-    write_page(results, out / "suite.html")
+    write_whole(out / "suite.html", page(results))
     return results
-
-
-def fresh_parameters(settings: dict):
-    """Of the model of these settings."""
-    from continual_pretraining_training import fresh_model, small_config
-
-    return fresh_model(small_config(*(settings[k] for k in ("vocab", "width", "layers", "context"))), 0, "cpu").parameters()
 
 
 def print_verdicts(results: dict) -> None:

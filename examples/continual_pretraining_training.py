@@ -1,4 +1,4 @@
-"""What all arms of continual_pretraining.py share: a small GPT-NeoX, AdamW as in the paper, the loop that trains and evaluates."""
+"""What all arms of continual_pretraining.py share: a small GPT-NeoX, AdamW as in the paper, and the training loop."""
 
 import math
 import time
@@ -162,7 +162,9 @@ def train(
     due = {round(fraction * steps) for fraction in EVALUATED}
     began, computed, evaluations, losses, rates, tokens = time.perf_counter(), time.process_time(), [], [], [], 0
     batches = iter(inputs)
-    bar = tqdm(range(steps + 1), desc=f"{label:20}", unit="update", disable=None if show else True, leave=False, mininterval=0.5)
+    bar = tqdm(
+        range(steps + 1), desc=f"{label:20}", unit="update", disable=None if show else True, leave=False, mininterval=0.5
+    )
     for done in bar:
         after(done)
         if done in due:

@@ -24,7 +24,9 @@ def package_text(name: str):
             try:
                 ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             except OSError as error:
-                raise UsageError(f"apt:{name}: {error}; apt: names need a Debian or Ubuntu machine, folders work anywhere") from error
+                raise UsageError(
+                    f"apt:{name}: {error}; apt: names need a Debian or Ubuntu machine, folders work anywhere"
+                ) from error
             if ended.returncode:
                 reason = (ended.stderr.strip() or ended.stdout.strip() or "no reason given").splitlines()[-1]
                 raise UsageError(f"apt:{name}: {command[0]} failed: {reason} (apt-get update may be needed)")

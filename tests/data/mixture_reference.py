@@ -1,4 +1,4 @@
-"""The blend as one would write it without a thought for speed: every rank counts in fractions, every sample is dealt out in turn."""
+"""The blend without a thought for speed: every rank counts in fractions, every sample is dealt out in turn."""
 
 from fractions import Fraction
 from math import floor

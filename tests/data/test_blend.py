@@ -54,7 +54,7 @@ def test_counts_stay_exact_far_out():
     place = blend.place(10**17, 3, 7)
     table = dealt([(0, Fraction(1, 20))], 1, 7)  # 10**17 steps are whole windows of 20: the pattern begins anew
     assert place.is_old == table[0][3][0]
-    assert place.count == (10**17 * 7 // 20 if place.is_old else 10**17 * 7 * 19 // 20) + table[0][3][1]
+    assert place.before == (10**17 * 7 // 20 if place.is_old else 10**17 * 7 * 19 // 20) + table[0][3][1]
 
 
 def test_a_stage_before_the_last_is_refused():
@@ -64,7 +64,9 @@ def test_a_stage_before_the_last_is_refused():
         blend.then(9, Fraction(1))
 
 
-@pytest.mark.parametrize(("given", "exact"), [(0.05, (1, 20)), (1, (1, 1)), (0, (0, 1)), (Fraction(1, 3), (1, 3)), (1e-3, (1, 1000))])
+@pytest.mark.parametrize(
+    ("given", "exact"), [(0.05, (1, 20)), (1, (1, 1)), (0, (0, 1)), (Fraction(1, 3), (1, 3)), (1e-3, (1, 1000))]
+)
 def test_a_float_means_the_decimal_that_it_prints_as(given, exact):
     assert exact_ratio(given) == Fraction(*exact)
 
@@ -115,8 +117,14 @@ def test_a_switch_in_tokens_falls_on_a_whole_update():
         (lambda: when_lr_below(1e-4, 0.1, schedule=constant(1e-3)), "samples_per_update is None"),
         (lambda: when_lr_below(1e-4, 0.1, schedule=constant(1e-3), samples_per_update=4), "never falls below 0.0001"),
         (lambda: when_lr_below(1, 0.1, schedule=warmup_cosine(0.9, 0.1, 5, 9), samples_per_update=4), "never falls below 1"),
-        (lambda: when_lr_below(1, 0.1, schedule=constant(2), samples_per_update=4, tokens_per_sample=3), "this one counts steps"),
-        (lambda: when_lr_below(1, 0.1, schedule=constant(2, units="tokens"), samples_per_update=4), "tokens_per_sample is None"),
+        (
+            lambda: when_lr_below(1, 0.1, schedule=constant(2), samples_per_update=4, tokens_per_sample=3),
+            "this one counts steps",
+        ),
+        (
+            lambda: when_lr_below(1, 0.1, schedule=constant(2, units="tokens"), samples_per_update=4),
+            "tokens_per_sample is None",
+        ),
     ],
     ids=["level", "ratio", "no schedule", "samples", "constant", "never above", "steps", "tokens"],
 )

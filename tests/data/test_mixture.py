@@ -280,7 +280,10 @@ def test_what_cannot_be_mixed_is_refused(call, message):
 
 @pytest.mark.parametrize(
     ("ours", "message"),
-    [(mixture(), "needs batch_size="), (mixture(batch_size=4, switch=when_lr_below(1, 0.5)), "cannot reach DataLoader workers")],
+    [
+        (mixture(), "needs batch_size="),
+        (mixture(batch_size=4, switch=when_lr_below(1, 0.5)), "cannot reach DataLoader workers"),
+    ],
     ids=["batch_size", "observe"],
 )
 def test_what_workers_cannot_do_is_refused(ours, message):

@@ -51,7 +51,8 @@ def test_equals_a_curve_drawn_point_by_point(points, tolerance):
 def test_a_bump_by_hand():
     found = monitored([(0, 2.0), (10, 3.0), (30, 1.0), (40, 1.5)])
     assert found == {
-        "start": 2.0, "peak": 3.0, "end": 1.5, "peak_tokens": 10, "rise": 1.0, "change": -0.5, "recovery_tokens": 20.0, "area": 10.0,
+        "start": 2.0, "peak": 3.0, "end": 1.5, "peak_tokens": 10,
+        "rise": 1.0, "change": -0.5, "recovery_tokens": 20.0, "area": 10.0,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ has been read after n samples therefore depends on n alone, and a run goes on ex
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from rewarm.errors import InvalidArgument
 
@@ -29,10 +29,10 @@ class Stage(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What one position reads: `count` samples of that dataset were read before it, over all ranks."""
+    """What one position reads: `before` samples of that dataset were read before it, over all ranks."""
 
     is_old: bool
-    count: int
+    before: int
 
 
 def exact_ratio(ratio: object, name: str = "ratio") -> Fraction:
@@ -42,7 +42,7 @@ def exact_ratio(ratio: object, name: str = "ratio") -> Fraction:
         InvalidArgument: Not a number in [0, 1].
     """
     try:
-        value = Fraction(repr(ratio)) if isinstance(ratio, float) else Fraction(ratio)  # type: ignore[arg-type]
+        value = Fraction(repr(ratio)) if isinstance(ratio, float) else Fraction(cast(Fraction, ratio))
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         value = Fraction(-1)
     if isinstance(ratio, bool) or not 0 <= value <= 1:

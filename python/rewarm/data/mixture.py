@@ -173,7 +173,8 @@ class ReplayMixture(_Resumable, IterableDataset[Any]):
         switch = self._stream.switch
         if worker is not None and switch is not None and switch.at is None:
             raise InvalidArgument(
-                "a switch that waits for observe(lr) cannot reach DataLoader workers: give when_lr_below a schedule, or num_workers=0"
+                "a switch that waits for observe(lr) cannot reach DataLoader workers: give when_lr_below a schedule, "
+                "or the DataLoader num_workers=0"
             )
         for is_old, index in self._stream.read(worker, self._batch_size or 1):
             sample = self._datasets[is_old][index]

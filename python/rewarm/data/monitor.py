@@ -147,9 +147,14 @@ class StabilityMonitor:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateDictMismatch(f"not a state of a StabilityMonitor: {type(error).__name__}: {error}") from error
         grows = all(a < b for a, b in zip([-1, *tokens], tokens, strict=False))
-        if version != VERSION or set(losses) != set(self.names) or not grows or {len(v) for v in losses.values()} != {len(tokens)}:
+        if (
+            version != VERSION
+            or set(losses) != set(self.names)
+            or not grows
+            or {len(v) for v in losses.values()} != {len(tokens)}
+        ):
             raise StateDictMismatch(
-                f"version {version!r} with losses of {sorted(losses)} at {len(tokens)} counts of tokens; version {VERSION} with "
-                f"losses of {sorted(self.names)}, one for each of some growing counts, is accepted"
+                f"version {version!r} with losses of {sorted(losses)} at {len(tokens)} counts of tokens; version {VERSION} "
+                f"with losses of {sorted(self.names)}, one for each of some growing counts, is accepted"
             )
         self._tokens, self._losses, self.tolerance = tokens, losses, tolerance

@@ -78,7 +78,9 @@ class ReplayStream:
         self.blend = Blend(self.ratio)
         if switch is not None and switch.at is not None:
             if switch.at % self.world_size:
-                raise InvalidArgument(f"the switch comes after {switch.at:,} samples, which {self.world_size} ranks do not share evenly")
+                raise InvalidArgument(
+                    f"the switch comes after {switch.at:,} samples, which {self.world_size} ranks do not share evenly"
+                )
             self.blend.then(switch.at, switch.ratio)
         self.was_above = False  # whether observe has seen a rate at or above the level of the switch
         self.step = 0  # samples of this rank that were read, or would have been at the start of the worker's next batch
@@ -86,7 +88,9 @@ class ReplayStream:
         self.worker: tuple[int, int] | None = None  # (number, of how many) when `step` is one worker's own
         self.within = 0  # samples that were read of the batch under way; a worker skips those of the others behind it
         if self.pass_end(0) < 1:
-            raise InvalidArgument(f"a pass has {self.pass_samples(1):,} samples; {self.world_size} ranks need at least one each")
+            raise InvalidArgument(
+                f"a pass has {self.pass_samples(1):,} samples; {self.world_size} ranks need at least one each"
+            )
 
     # ---------------------------------------------------------------------------------------------------------- passes
 
@@ -117,7 +121,7 @@ class ReplayStream:
         """(whether it is old, index in its dataset) of this rank's sample number `step`."""
         place = self.blend.place(step, self.rank, self.world_size)
         length = self.lengths[place.is_old]
-        epoch, index = divmod(place.count, length)
+        epoch, index = divmod(place.before, length)
         if self.orders[place.is_old] == "shuffled":
             # The old dataset's passes count downwards from -1, so that both never share a permutation.
             index = shuffled(index, length, self.seed, -1 - epoch if place.is_old else epoch)
@@ -226,7 +230,7 @@ class ReplayStream:
             "position": position,
             "world_size": self.world_size,
             "passes": self.passes,
-            "worker": list(self.worker) + [self.within] if self.worker else None,
+            "worker": [*self.worker, self.within] if self.worker else None,
             "was_above": self.was_above,
             "stages": [[stage.start, str(stage.ratio), stage.old_before] for stage in self.blend.stages],
         }
@@ -243,26 +247,30 @@ class ReplayStream:
                 raise StateDictMismatch(f"state of version {state['version']!r}, version {VERSION} is read")
             sources = {name: source["length"] for name, source in state["sources"].items()}
             here = dict(zip(self.names, self.lengths, strict=True))
-            differing = [f"datasets (name: samples) {sources} in the state, {here} here"] if list(sources.items()) != list(here.items()) else []
+            differing = (
+                [f"datasets (name: samples) {sources} in the state, {here} here"]
+                if list(sources.items()) != list(here.items())
+                else []
+            )
             differing += [f"{k} {state[k]!r} in the state, {v!r} here" for k, v in self._identity().items() if state[k] != v]
             if differing:
                 raise StateDictMismatch("state of another mixture: " + "; ".join(differing))
             position, world_size, worker = state["position"], state["world_size"], state["worker"]
             if worker is not None and world_size != self.world_size:
                 raise StateDictMismatch(
-                    f"the position of one DataLoader worker, saved with {world_size} ranks, cannot go on with {self.world_size}; "
-                    "save mixture.state_dict(samples=...) to change the number of ranks"
+                    f"the position of one DataLoader worker, saved with {world_size} ranks, cannot go on with "
+                    f"{self.world_size}; save mixture.state_dict(samples=...) to change the number of ranks"
                 )
             if position % self.world_size:
                 raise StateDictMismatch(f"{position:,} samples were read, which {self.world_size} ranks do not share evenly")
             stages = [Stage(int(start), Fraction(ratio), int(old)) for start, ratio, old in state["stages"]]
             passes, was_above = int(state["passes"]), bool(state["was_above"])
             step = position // self.world_size
-            number, of, within = worker if worker is not None else (None, None, 0)
+            number, of, within = (int(value) for value in (worker if worker is not None else (0, 0, 0)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, StateDictMismatch):
                 raise
             raise StateDictMismatch(f"not a state of a replay mixture: {type(error).__name__}: {error}") from error
         self.blend.stages, self.was_above = stages, was_above
-        self.step, self.passes, self.within = step, passes, int(within)
-        self.worker = None if worker is None else (int(number), int(of))
+        self.step, self.passes, self.within = step, passes, within
+        self.worker = None if worker is None else (number, of)

@@ -69,7 +69,9 @@ def when_lr_below(
     share = exact_ratio(ratio, "when_lr_below: ratio")
     if schedule is None:
         if samples_per_update is not None or tokens_per_sample is not None:
-            raise InvalidArgument("when_lr_below: samples_per_update and tokens_per_sample belong to a schedule, none was given")
+            raise InvalidArgument(
+                "when_lr_below: samples_per_update and tokens_per_sample belong to a schedule, none was given"
+            )
         return LrSwitch(float(level), share, None)
     counts = {"samples_per_update": samples_per_update}
     if schedule.units == "tokens":
@@ -78,7 +80,9 @@ def when_lr_below(
         raise InvalidArgument("when_lr_below: tokens_per_sample belongs to a schedule in tokens, this one counts steps")
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidArgument(f"when_lr_below: {name} is {value!r}; with this schedule a whole number of at least 1 is accepted")
+            raise InvalidArgument(
+                f"when_lr_below: {name} is {value!r}; with this schedule a whole number of at least 1 is accepted"
+            )
     assert samples_per_update is not None
     counter = first_below(schedule, float(level))
     a_sample = tokens_per_sample or 1
@@ -97,7 +101,8 @@ def first_below(schedule: Schedule, level: float) -> int:
     for segment in schedule.segments:
         if segment.kind not in _MONOTONE:
             raise InvalidArgument(
-                f"when_lr_below: a schedule with a {segment.kind!r} piece is not searched; leave schedule out and call observe(lr)"
+                f"when_lr_below: a schedule with a {segment.kind!r} piece is not searched; "
+                "leave schedule out and call observe(lr)"
             )
         # The last piece holds its end value, which is reached at its end and not before.
         is_last = segment is schedule.segments[-1]

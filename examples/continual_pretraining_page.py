@@ -29,10 +29,10 @@ FIGURES = (  # (title, arms, corpora, what was published; losses read off figure
         "Maximum learning rate",
         (*BY_RATE, "scratch_P"),
         BOTH,
-        "Gupta et al. 2023, 4.2 and figures 2-4 (Pythia 410M, Pile to SlimPajama, 240B tokens): at the end SlimPajama "
-        "loss falls and Pile loss rises monotonically with the maximum rate (axes 2.5-2.9 and 2.3-2.9 nat). The "
-        "constant minimum leads downstream for about the first 100B tokens; training from scratch passes it after about 200B and stays above every "
-        "re-warmed run.",
+        "Gupta et al. 2023, 4.2 and figures 2-4 (Pythia 410M, Pile to SlimPajama, 240B tokens): at the end SlimPajama loss "
+        "falls and Pile loss rises monotonically with the maximum rate (axes 2.5-2.9 and 2.3-2.9 nat). The constant minimum "
+        "leads downstream for about the first 100B tokens; training from scratch passes it after about 200B and stays above "
+        "every re-warmed run.",
     ),
     (
         "Warm-up length",
@@ -149,11 +149,11 @@ def introduction(results: dict) -> str:
         for name in ("upstream", "downstream")
     )
     return (
-        f"<p>{settings['seeds']} seeds of a GPT-NeoX with {settings['parameters']:,} parameters: {up} upstream, then {down} in "
-        f"each arm. P = {settings['max_lr']:g}, minimum P/10, {settings['batch']} x {settings['context']} tokens an update. "
-        "All arms of a seed read the same tokens and, but for the fresh ones, start from one run. Bands are one standard "
-        "deviation over seeds.</p><p>The paper (Gupta et al. 2023, arXiv 2308.04014) trains 410M parameters on 240B tokens once; here a "
-        "far smaller model is trained often. Orderings and shapes can be compared, losses cannot.</p>"
+        f"<p>{settings['seeds']} seeds of a GPT-NeoX with {settings['parameters']:,} parameters: {up} upstream, then {down} "
+        f"in each arm. P = {settings['max_lr']:g}, minimum P/10, {settings['batch']} x {settings['context']} tokens an "
+        "update. All arms of a seed read the same tokens and, but for the fresh ones, start from one run. Bands are one "
+        "standard deviation over seeds.</p><p>The paper (Gupta et al. 2023, arXiv 2308.04014) trains 410M parameters on 240B"
+        " tokens once; here a far smaller model is trained often. Orderings and shapes can be compared, losses cannot.</p>"
     )
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewarm.data import StabilityMonitor
@@ -26,6 +26,7 @@ curves = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 8)), min_size=1, m
 
 
 @given(curves, st.sampled_from([0.0, 0.25, 0.3]))
+@settings(max_examples=60)
 def test_equals_a_curve_drawn_point_by_point(points, tolerance):
     curve = [(0, 1.0), *points]
     found = monitored(curve, tolerance)

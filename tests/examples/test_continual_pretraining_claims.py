@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -158,3 +159,19 @@ def test_every_claim_names_arms_that_exist(claims):
     assert claims.needed_arms(claims.CLAIMS) == set(arms)
     assert all(arms[a].peak < arms[b].peak or arms[a].is_constant for a, b in pairwise(claims.BY_RATE))
     assert [arms[a].warmup for a in claims.BY_WARMUP] == [0, 0.005, 0.01, 0.02]
+
+
+def test_the_page_of_verdicts_is_the_kept_run(claims):
+    """docs/replication.md repeats the kept JSON, and judging its losses again gives its verdicts."""
+    top = Path(__file__).parents[2]
+    kept = sorted(top.glob("bench/results/*/*-suite.json"))
+    if not kept:
+        pytest.skip("bench/results is not part of a source distribution")
+    results = json.loads(kept[-1].read_text())
+    again = claims.judge(results["runs"], claims.CLAIMS)
+    assert [(v.claim, v.verdict) for v in again] == [(v["claim"], v["verdict"]) for v in results["verdicts"]]
+    assert [row["mean"] for v in results["verdicts"] for row in v["rows"]] == pytest.approx(
+        [r.mean for v in again for r in v.rows]
+    )
+    table = importlib.import_module("continual_pretraining_page").markdown_table(results)
+    assert table in (top / "docs" / "replication.md").read_text()

@@ -53,8 +53,8 @@ PAIRS = {  # of optimizers whose losses are compared
 
 def batches(corpus: dict, steps: int, args):
     """Batches [batch, context] in an order that depends on the seed only."""
-    order = window_order(len(corpus["training"]), steps * args.batch, args.seed)
-    return (corpus["training"][rows] for rows in order.view(steps, args.batch))
+    order = window_order(len(corpus["training"]), steps * args.batch, args.seed).view(steps, args.batch)
+    return (corpus["training"][order[i]] for i in range(steps))  # to iterate over a tensor makes all its rows at once
 
 
 def agreement(config, corpus: dict, schedule: Schedule, args) -> dict:

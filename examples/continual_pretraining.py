@@ -7,6 +7,7 @@ fourth arm trains a fresh model on the downstream text.
     python examples/continual_pretraining.py               # minutes on two cores, needs no download
     python examples/continual_pretraining.py --quick       # the same comparison, smaller
     python examples/continual_pretraining.py --upstream old/ --downstream new/ more.txt
+    python examples/continual_pretraining.py suite         # 17 arms over 5 seeds, and a verdict on each claim (suite --help)
 """
 
 import argparse
@@ -22,15 +23,25 @@ from pathlib import Path
 
 import torch
 from continual_pretraining_report import ARMS, observations, plot, print_table, summarise
+from continual_pretraining_training import (
+    FLOOR,
+    HEAD,
+    WARMUP,
+    decaying,
+    fresh_model,
+    load_pretrained,
+    make_optimizer,
+    small_config,
+    train,
+    update,
+    window_order,
+)
 from local_text import UsageError, fit_tokenizer, load_corpus, prose, standard_library, tokenize
 
 import rewarm
-from rewarm.schedule import Schedule, constant, warmup_cosine
+from rewarm.schedule import Schedule, constant
 
 BYTES_PER_TOKEN = 5  # text read for each token that training sees; no tokenizer here packs more into one
-WARMUP = 0.01  # of the updates of a run, as in the paper
-FLOOR = 0.1  # minimum over maximum learning rate, as in the paper
-HEAD = 32  # width of an attention head
 QUICK = {"steps_upstream": 400, "steps_downstream": 160, "batch": 16, "eval_windows": 128}
 FULL = {"steps_upstream": 1464, "steps_downstream": 585, "batch": 32, "eval_windows": 256}
 PAIRS = {  # of optimizers whose losses are compared
@@ -40,170 +51,19 @@ PAIRS = {  # of optimizers whose losses are compared
 }
 
 
-# ------------------------------------------------------------------------------------------------- model and optimizer
-
-
-def load_pretrained(name: str):
-    """Model, tokenizer and end-of-text id from a hub, its cache or a folder."""
-    from transformers import AutoConfig, AutoTokenizer, GPTNeoXForCausalLM
-
-    try:
-        config = AutoConfig.from_pretrained(name)
-        if config.model_type != "gpt_neox":
-            raise ValueError(f"its architecture is {config.model_type!r}, accepted is 'gpt_neox' (Pythia, GPT-NeoX)")
-        model, tokenizer = GPTNeoXForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # a hub fails in many ways: no network, no such name, a gate, half a download
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(
-            f"--model {name}: {reason}\nAccepted are a GPT-NeoX model of a hub that this machine reaches or has in its "
-            "cache, or a folder with model and tokenizer. Without --model a small one is trained, with no download."
-        ) from error
-    return model.float(), tokenizer.backend_tokenizer, tokenizer.eos_token_id
-
-
-def fresh_model(config, args):
-    """A GPT-NeoX with new weights, always the same for a seed."""
-    from transformers import GPTNeoXForCausalLM
-
-    torch.manual_seed(args.seed)
-    return GPTNeoXForCausalLM(config).float().to(args.device)
-
-
-def small_config(args):
-    """The Pythia architecture in small: rotary, parallel residual, untied embeddings, no dropout."""
-    from transformers import GPTNeoXConfig
-
-    return GPTNeoXConfig(
-        vocab_size=args.vocab,
-        hidden_size=args.width,
-        intermediate_size=4 * args.width,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.width // HEAD,
-        max_position_embeddings=args.context,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-        use_cache=False,
-    )
-
-
-class TorchAdamW:
-    """torch.optim.AdamW, LambdaLR and clip_grad_norm_ behind the calls of rewarm.optim.AdamW that are used here."""
-
-    def __init__(self, groups, lr: Schedule, max_grad_norm: float, **options):
-        self.optimizer = torch.optim.AdamW(groups, lr=1.0, **options)
-        self.parameters = [p for group in groups for p in group["params"]]
-        self.max_grad_norm, self.grad_norm, self.last_lr = max_grad_norm, None, None
-        self.rewarm(lr)
-
-    def rewarm(self, schedule: Schedule) -> None:
-        """Follow another schedule from its start; the moments are kept."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = 1.0
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, schedule)
-
-    def step(self) -> None:
-        """Clip, update, advance the schedule."""
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        self.last_lr = torch.tensor(self.scheduler.get_last_lr(), dtype=torch.float64)
-        self.optimizer.step()
-        self.scheduler.step()
-
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        self.optimizer.zero_grad()
-
-    def state_dict(self) -> dict:
-        """Moments and counters of the optimizer; a schedule is a function and stays behind."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        """Load what state_dict gave; rewarm() must follow."""
-        self.optimizer.load_state_dict(state)
-
-
-def make_optimizer(kind: str, model, schedule: Schedule):
-    """AdamW as in the paper: betas (0.9, 0.95), weight decay 0.1 on matrices only, gradients clipped to norm 1."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    options = {"betas": (0.9, 0.95), "eps": 1e-8, "max_grad_norm": 1.0}
-    if kind == "rewarm":
-        from rewarm.optim import AdamW
-
-        return AdamW(groups, lr=schedule, **options)
-    return TorchAdamW(groups, lr=schedule, fused=kind == "torch", foreach=kind == "torch-foreach", **options)
-
-
-def decaying(max_lr: float, steps: int) -> Schedule:
-    """Linear warm-up to max_lr, then a cosine that reaches its floor with the last update."""
-    warmup_steps = max(1, round(WARMUP * steps))
-    return warmup_cosine(max_lr, FLOOR * max_lr, warmup_steps, steps - warmup_steps)
-
-
-# ------------------------------------------------------------------------------------------------------------ training
-
-
-def batches(corpus: dict, steps: int, args) -> torch.Tensor:
-    """Window numbers [steps, batch] in an order that depends on the seed only; every pass sees each window once."""
-    count, wanted = len(corpus["training"]), steps * args.batch
-    generator = torch.Generator().manual_seed(args.seed)
-    passes = [torch.randperm(count, generator=generator) for _ in range(math.ceil(wanted / count))]
-    return torch.cat(passes)[:wanted].view(steps, args.batch)
-
-
-def update(model, optimizer, x: torch.Tensor) -> torch.Tensor:
-    """One update on a batch of windows; the training loss before it."""
-    loss = model(input_ids=x, labels=x).loss
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.detach()
-
-
-@torch.no_grad()
-def validation_loss(model, windows: torch.Tensor, batch: int) -> float:
-    """Mean loss in nat a token."""
-    total = sum(model(input_ids=x, labels=x).loss.item() * len(x) for x in windows.split(2 * batch))
-    return total / len(windows)
-
-
-def train(label: str, model, optimizer, corpus: dict, watched: dict, steps: int, args) -> dict:
-    """Runs `steps` updates and evaluates on every watched corpus at the start, the end and often early on."""
-    from tqdm import tqdm
-
-    fractions = (0, 0.01, 0.02, 0.04, 0.07, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1)
-    due = {round(fraction * steps) for fraction in fractions}
-    order, began, evaluations, losses, rates = batches(corpus, steps, args), time.perf_counter(), [], [], []
-    for done in tqdm(range(steps + 1), desc=f"{label:20}", unit="update", disable=None, leave=False, mininterval=0.5):
-        if done in due:
-            point = {"step": done, "tokens": done * args.batch * args.context}
-            point |= {name: validation_loss(model, other["validation"], args.batch) for name, other in watched.items()}
-            point["training"] = torch.stack(losses).mean().item() if losses else None
-            point["lr"] = optimizer.last_lr.max().item() if done else None
-            point["grad_norm"] = float(optimizer.grad_norm) if done else None
-            bad = [name for name, value in point.items() if value is not None and not math.isfinite(value)]
-            if bad:
-                raise UsageError(f"{label} run: {bad[0]} is not finite after {done} updates; try a smaller --max-lr")
-            evaluations.append(point)
-            losses = []
-        if done == steps:
-            break
-        losses.append(update(model, optimizer, corpus["training"][order[done]]))
-        rates.append(optimizer.last_lr.max())
-    seconds = time.perf_counter() - began
-    print(f"  {label:20} {steps:6,} updates {seconds:7.1f} s")
-    return {"label": label, "seconds": seconds, "evaluations": evaluations, "lr": [float(rate) for rate in rates]}
+def batches(corpus: dict, steps: int, args):
+    """Batches [batch, context] in an order that depends on the seed only."""
+    order = window_order(len(corpus["training"]), steps * args.batch, args.seed).view(steps, args.batch)
+    return (corpus["training"][order[i]] for i in range(steps))  # to iterate over a tensor makes all its rows at once
 
 
 def agreement(config, corpus: dict, schedule: Schedule, args) -> dict:
     """Training losses of rewarm, torch fused and torch foreach on the same batches from the same weights."""
-    order = batches(corpus, args.steps_compare, args)
     curves = {}
     for kind in ("rewarm", "torch", "torch-foreach"):
-        model = fresh_model(config, args)
+        model = fresh_model(config, args.seed, args.device)
         optimizer = make_optimizer(kind, model, schedule)
-        losses = [update(model, optimizer, corpus["training"][rows]) for rows in order]
+        losses = [update(model, optimizer, x) for x in batches(corpus, args.steps_compare, args)]
         curves[kind] = torch.stack(losses).double().cpu()
 
     def largest(one: str, other: str, steps: int) -> float:
@@ -310,18 +170,26 @@ def prepare(args):
         print(f"{name:11} {facts['bytes'] / 1e6:.1f} MB in {facts['texts']:,} texts ({origins})")
         print(f"{'':11} {facts['training_tokens']:,} training and {facts['validation_tokens']:,} validation tokens; "
               f"{seen:,} are trained on ({seen / facts['training_tokens']:.2f} passes)")  # fmt: skip
-    return corpora, pretrained.config if pretrained else small_config(args), pretrained
+    return (
+        corpora,
+        pretrained.config if pretrained else small_config(args.vocab, args.width, args.layers, args.context),
+        pretrained,
+    )
 
 
 def compare_arms(args, corpora: dict, config, pretrained, staging: Path) -> dict:
     """The upstream run, and the four ways to go on from it."""
     P, steps = args.max_lr, args.steps_downstream
-    model = pretrained.to(args.device) if pretrained else fresh_model(config, args)
+    model = pretrained.to(args.device) if pretrained else fresh_model(config, args.seed, args.device)
     optimizer = make_optimizer(args.optimizer, model, decaying(P, max(2, args.steps_upstream)))
     print(f"\ntraining with {args.optimizer}")
     upstream = None
+    watched = {name: corpus["validation"] for name, corpus in corpora.items()}
     if args.steps_upstream:
-        upstream = train("upstream", model, optimizer, corpora["upstream"], corpora, args.steps_upstream, args)
+        steps_upstream = args.steps_upstream
+        upstream = train(
+            "upstream", model, optimizer, batches(corpora["upstream"], steps_upstream, args), watched, steps_upstream
+        )
     checkpoint = staging / "upstream.pt"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint)
 
@@ -333,14 +201,14 @@ def compare_arms(args, corpora: dict, config, pretrained, staging: Path) -> dict
     }
     arms = {}
     for name, schedule in schedules.items():
-        model = fresh_model(config, args)
+        model = fresh_model(config, args.seed, args.device)
         optimizer = make_optimizer(args.optimizer, model, schedule)
         if name != "scratch":
             saved = torch.load(checkpoint, map_location=args.device)
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])  # brings the finished upstream schedule with it ...
             optimizer.rewarm(schedule)  # ... which this replaces; the moments stay
-        arms[name] = train(ARMS[name][0], model, optimizer, corpora["downstream"], corpora, steps, args)
+        arms[name] = train(ARMS[name][0], model, optimizer, batches(corpora["downstream"], steps, args), watched, steps)
         arms[name] |= {"schedule": schedule.to_dict(), "summary": summarise(arms[name])}
     return {"upstream_run": upstream, "arms": arms, "observations": observations(arms)}
 
@@ -359,7 +227,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
         raise UsageError(f"--device {args.device}: {reason}; accepted: cpu, or cuda where torch finds one") from error
 
     corpora, config, pretrained = prepare(args)
-    parameters = sum(p.numel() for p in fresh_model(config, args).parameters())
+    parameters = sum(p.numel() for p in fresh_model(config, args.seed, args.device).parameters())
     title = f"{args.model or 'GPT-NeoX'}, {parameters:,} parameters, P = {args.max_lr:g}, seed {args.seed}"
     print(f"model       {args.model or 'GPT-NeoX'}: {config.num_hidden_layers} layers of {config.hidden_size}, "
           f"{parameters:,} parameters, context {args.context}, vocabulary {config.vocab_size:,}")  # fmt: skip
@@ -400,6 +268,11 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Results appear in --out when the run is complete: a stopped run leaves what was there before."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["suite"]:
+        from continual_pretraining_suite import main as suite
+
+        return suite(argv[1:])
     args = parse_arguments(argv)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

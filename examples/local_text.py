@@ -79,8 +79,14 @@ def prose():
 
 
 def given(paths: list[str]):
-    """Every text file under the given files and folders; hidden ones are left out."""
-    for root in map(Path, paths):
+    """Every text file under the given files and folders, hidden ones left out, and of packages named apt:NAME."""
+    for named in paths:
+        if named.startswith("apt:"):
+            from debian_package import package_text
+
+            yield from package_text(named.removeprefix("apt:"))
+            continue
+        root = Path(named)
         if not root.exists():
             raise UsageError(f"no such file or folder: {str(root)!r}; --upstream and --downstream take existing ones")
         inside = [p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts)]

@@ -12,7 +12,7 @@ import pytest
 from reader_files import block_bytes, columns_of, rows_of, text_of
 
 from rewarm.errors import TraceError
-from rewarm.trace import table
+from rewarm.trace import reader
 
 zstandard = pytest.importorskip("zstandard")
 pytest.importorskip("isal")
@@ -67,16 +67,16 @@ def text():
 
 def read_both(path, **arguments):
     """With a thread that reads ahead, and without."""
-    ahead = table.read(path, threads=1, **arguments)
+    ahead = reader.read(path, threads=1, **arguments)
     with one_processor():
-        return ahead, table.read(path, threads=1, **arguments)
+        return ahead, reader.read(path, threads=1, **arguments)
 
 
 @pytest.mark.parametrize("name", PACKED)
 def test_the_same_rows(tmp_path, text, name):
     (tmp_path / name).write_bytes(PACKED[name](text))
     (tmp_path / "plain.csv").write_bytes(text)
-    plain = pa.table(table.read(tmp_path / "plain.csv"))
+    plain = pa.table(reader.read(tmp_path / "plain.csv"))
     for found in read_both(tmp_path / name):
         assert pa.table(found).equals(plain)
 
@@ -93,7 +93,7 @@ def test_the_same_error(tmp_path, text, name):
     errors = []
     for alone in (contextlib.nullcontext(), one_processor()):
         with alone, pytest.raises(TraceError) as error:
-            table.read(tmp_path / name, threads=1)
+            reader.read(tmp_path / name, threads=1)
         errors.append((str(error.value), error.value.byte))
     assert errors[0] == errors[1]
     assert "of it were delivered before" in errors[0][0]
@@ -104,7 +104,7 @@ def test_a_thread_only_where_a_processor_is_left(tmp_path, text):
     before = thread_count()
     with block_bytes(1 << 18):
         for confined, extra in ((contextlib.nullcontext, 2), (one_processor, 1)):
-            with confined(), table.batches(tmp_path / "a.csv.gz", threads=1) as batches:
+            with confined(), reader.batches(tmp_path / "a.csv.gz", threads=1) as batches:
                 next(batches)
                 assert thread_count() == before + extra
             assert thread_count() == before
@@ -112,7 +112,7 @@ def test_a_thread_only_where_a_processor_is_left(tmp_path, text):
         cpus = len(os.sched_getaffinity(0))
         for i in range(2 * cpus):
             (tmp_path / f"many{i}.csv.gz").write_bytes(gzip.compress(text, 1))
-        with table.batches(tmp_path / "many*.csv.gz", threads=cpus) as batches:
+        with reader.batches(tmp_path / "many*.csv.gz", threads=cpus) as batches:
             next(batches)
             assert thread_count() == before + cpus
 
@@ -121,7 +121,7 @@ def test_nothing_is_left_when_the_reader_is_dropped(tmp_path, text):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text, 1))
     before = thread_count()
     with block_bytes(1 << 18):
-        batches = table.batches(tmp_path / "a.csv.gz", threads=1)
+        batches = reader.batches(tmp_path / "a.csv.gz", threads=1)
         next(batches)
         del batches
     assert threads_fall_to(before)

@@ -1,6 +1,7 @@
 """Shared by all tests: Triton's interpreter where there is no GPU, fixed seeds, poisoned memory, and the gpu marker."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,11 @@ settings.register_profile(
     "rewarm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True
 )
 settings.load_profile("rewarm")
+
+
+# A job in the background of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _has_gpu() -> bool:

@@ -120,7 +120,7 @@ struct Marks {
   __m256i point = _mm256_set1_epi8('.' - '0'), minus = _mm256_set1_epi8('-' - '0');
   uint32_t es = 0;  // not 0 when an e was seen
 
-  // Without a word gcc 12 makes the four constants anew for every four rows.
+  // Without a word gcc 12 makes the four constants anew for every four rows (Zen 3 did not mind).
   REWARM_V Marks() { asm("" : "+x"(lower), "+x"(e), "+x"(point), "+x"(minus)); }
   // False unless every e, and nothing else, has a minus behind it.
   REWARM_V bool find(Rows t, uint64_t* shape) {

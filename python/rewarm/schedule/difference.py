@@ -11,7 +11,7 @@ from rewarm.errors import InvalidArgument
 from rewarm.schedule.plot import default_stop, sample
 from rewarm.schedule.schedule import Schedule
 
-#: Up to so many counters every single one is compared: 40 ms.
+#: Up to so many counters every single one is compared.
 EVERY_COUNTER = 1_000_000
 
 

@@ -48,8 +48,8 @@ def match(
     docs/schedule.md has their edges in a table. Beyond 1.2 `total_steps` the last value is held. Where a framework's
     formula falls below 0 after the end (torchtitan's line and 1-sqrt, OLMo-core's WSD), 0 is held.
 
-    Compared with transformers 5.24, optax 0.2.8, timm 1.0.31, torchtitan 0.3.0 and litgpt 0.5.13; with the formulas of
-    Megatron-LM (2026), GPT-NeoX (2023, 2026), OLMo-core, nanotron and lingua (2025).
+    Compared with transformers 5.24, optax 0.2.8 and litgpt 0.5.13 themselves, with the schedulers taken out of timm 1.0.31 and
+    torchtitan 0.3.0, and with the formulas of Megatron-LM (2026), GPT-NeoX (2023, 2026), OLMo-core, nanotron and lingua (2025).
 
     Args:
         framework: "hf" (transformers), "megatron", "neox", "neox-2023", "torchtitan", "litgpt", "optax", "olmo-core",

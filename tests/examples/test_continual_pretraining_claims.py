@@ -122,7 +122,7 @@ SAME_WARMUPS = dict.fromkeys(("warmup_0", "warmup_half", "warmup_2"), 2.6)
             "rejected",
         ),
         ("C6", {"early": {"warmup_0": 0.2}}, "seen"),
-        ("C6", {"early": {"rewarm_P": 0.2}}, "seen"),  # a later evaluation is still the larger: noise decides it
+        ("C6", {"early": {"rewarm_P": 0.2}}, "not seen"),
         ("C7", {"peaks": {"same_P": 0.2}, "upstream": {"same_P": 2.1}}, "accepted"),
         ("C7", {"peaks": {"same_P": 0.2, "same_constant": 0.3}, "upstream": {"same_P": 2.1}}, "rejected"),
         ("C7", {"upstream": {"same_P": 2.2}}, "open"),  # rises to its very end: it never falls
@@ -143,13 +143,6 @@ SAME_WARMUPS = dict.fromkeys(("warmup_0", "warmup_half", "warmup_2"), 2.6)
     ],
 )
 def test_verdicts(claims, claim, made, verdict):
-    if claim == "C6" and "rewarm_P" in made["early"]:
-        # Control: with 1 % as the higher one at every early evaluation nothing is seen.
-        runs = losses(claims, **made)
-        for arms in runs:
-            arms["rewarm_P"]["evaluations"][2]["upstream"] += 0.1
-        assert claims.judge(runs, ["C6"])[0].verdict == "not seen"
-        return
     found = claims.judge(losses(claims, **made), [claim])[0]
     assert (found.claim, found.verdict) == (claim, verdict), found
 

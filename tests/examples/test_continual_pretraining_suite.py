@@ -80,7 +80,7 @@ def stopped_and_finished(tmp_path_factory):
     lost = next(given[0].glob("seed?/constant.json"))
     before = json.loads(lost.read_text())
     lost.unlink()
-    return given, errors, run(*given), (lost, before)
+    return given, errors, run(*given, "--workers=1"), (lost, before)  # the same runs in one process
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(stopped_and_finished):

@@ -81,7 +81,7 @@ def losses(claims, downstream=None, upstream=None, noise=0.001, seeds=5, early=N
     rng, runs = random.Random(3), []
     for _ in range(seeds):
         arms = {}
-        for arm in claims.needed_arms(claims.CLAIMS):
+        for arm in sorted(claims.needed_arms(claims.CLAIMS)):
             ends = {
                 c: (given or {}).get(arm, 2.0) + rng.gauss(0, noise)
                 for c, given in (("downstream", downstream), ("upstream", upstream))
@@ -136,7 +136,7 @@ SAME_WARMUPS = dict.fromkeys(("warmup_0", "warmup_half", "warmup_2"), 2.6)
             {"upstream": {"rewarm_P": 3.0, "replay_6": 2.5, "replay_25": 2.3}, "downstream": {"replay_25": 2.3}},
             "rejected",
         ),
-        ("C8", {"noise": 0.01}, "open"),
+        ("C8", {"upstream": {"rewarm_P": 2.3}, "downstream": {"replay_25": 2.05}, "noise": 0.05}, "open"),
         ("C9", {"downstream": {"from_25": 2.3, "from_50": 2.2, "rewarm_P": 2.1}}, "accepted"),
         ("C9", {"downstream": {"from_25": 2.3, "from_50": 2.0, "rewarm_P": 2.1}}, "rejected"),
         ("C10", {}, "reported"),

@@ -26,7 +26,7 @@ curves = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 8)), min_size=1, m
 
 
 @given(curves, st.sampled_from([0.0, 0.25, 0.3]))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_equals_a_curve_drawn_point_by_point(points, tolerance):
     curve = [(0, 1.0), *points]
     found = monitored(curve, tolerance)

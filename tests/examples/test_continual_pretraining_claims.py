@@ -81,7 +81,7 @@ def losses(claims, downstream=None, upstream=None, noise=0.001, seeds=5, early=N
     rng, runs = random.Random(3), []
     for _ in range(seeds):
         arms = {}
-        for arm in claims.needed_arms(claims.CLAIMS):
+        for arm in sorted(claims.needed_arms(claims.CLAIMS)):
             ends = {
                 c: (given or {}).get(arm, 2.0) + rng.gauss(0, noise)
                 for c, given in (("downstream", downstream), ("upstream", upstream))
@@ -122,7 +122,7 @@ SAME_WARMUPS = dict.fromkeys(("warmup_0", "warmup_half", "warmup_2"), 2.6)
             "rejected",
         ),
         ("C6", {"early": {"warmup_0": 0.2}}, "seen"),
-        ("C6", {"early": {"rewarm_P": 0.2}}, "seen"),  # a later evaluation is still the larger: noise decides it
+        ("C6", {"early": {"rewarm_P": 0.2}}, "not seen"),
         ("C7", {"peaks": {"same_P": 0.2}, "upstream": {"same_P": 2.1}}, "accepted"),
         ("C7", {"peaks": {"same_P": 0.2, "same_constant": 0.3}, "upstream": {"same_P": 2.1}}, "rejected"),
         ("C7", {"upstream": {"same_P": 2.2}}, "open"),  # rises to its very end: it never falls
@@ -136,20 +136,13 @@ SAME_WARMUPS = dict.fromkeys(("warmup_0", "warmup_half", "warmup_2"), 2.6)
             {"upstream": {"rewarm_P": 3.0, "replay_6": 2.5, "replay_25": 2.3}, "downstream": {"replay_25": 2.3}},
             "rejected",
         ),
-        ("C8", {"noise": 0.01}, "open"),
+        ("C8", {"upstream": {"rewarm_P": 2.3}, "downstream": {"replay_25": 2.05}, "noise": 0.05}, "open"),
         ("C9", {"downstream": {"from_25": 2.3, "from_50": 2.2, "rewarm_P": 2.1}}, "accepted"),
         ("C9", {"downstream": {"from_25": 2.3, "from_50": 2.0, "rewarm_P": 2.1}}, "rejected"),
         ("C10", {}, "reported"),
     ],
 )
 def test_verdicts(claims, claim, made, verdict):
-    if claim == "C6" and "rewarm_P" in made["early"]:
-        # Control: with 1 % as the higher one at every early evaluation nothing is seen.
-        runs = losses(claims, **made)
-        for arms in runs:
-            arms["rewarm_P"]["evaluations"][2]["upstream"] += 0.1
-        assert claims.judge(runs, ["C6"])[0].verdict == "not seen"
-        return
     found = claims.judge(losses(claims, **made), [claim])[0]
     assert (found.claim, found.verdict) == (claim, verdict), found
 

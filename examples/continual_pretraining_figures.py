@@ -28,7 +28,13 @@ def pyplot():
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.hashsalt": "rewarm", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
+    matplotlib.rcParams |= {
+        "svg.hashsalt": "rewarm",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+    }
     import matplotlib.pyplot as plt
 
     return plt

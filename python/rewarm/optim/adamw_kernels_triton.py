@@ -353,83 +353,27 @@ def update_kernel(
                 if COMBINATIONS & 1:
                     if combination == 0:
                         squares = update_chunk(
-                            p,
-                            g,
-                            m,
-                            v,
-                            e,
-                            begin,
-                            count,
-                            scalars,
-                            ema,
-                            tl.float32,
-                            tl.float32,
-                            BLOCK,
-                            BY_BITS,
-                            EMA,
-                            ZERO,
-                            OBSERVE,
-                        )
+                            p, g, m, v, e, begin, count, scalars, ema,
+                            tl.float32, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE,
+                        )  # fmt: skip
                 if COMBINATIONS & 8:
                     if combination == 3:
                         squares = update_chunk(
-                            p,
-                            g,
-                            m,
-                            v,
-                            e,
-                            begin,
-                            count,
-                            scalars,
-                            ema,
-                            tl.bfloat16,
-                            tl.float32,
-                            BLOCK,
-                            BY_BITS,
-                            EMA,
-                            ZERO,
-                            OBSERVE,
-                        )
+                            p, g, m, v, e, begin, count, scalars, ema,
+                            tl.bfloat16, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE,
+                        )  # fmt: skip
                 if COMBINATIONS & 16:
                     if combination == 4:
                         squares = update_chunk(
-                            p,
-                            g,
-                            m,
-                            v,
-                            e,
-                            begin,
-                            count,
-                            scalars,
-                            ema,
-                            tl.bfloat16,
-                            tl.bfloat16,
-                            BLOCK,
-                            BY_BITS,
-                            EMA,
-                            ZERO,
-                            OBSERVE,
-                        )
+                            p, g, m, v, e, begin, count, scalars, ema,
+                            tl.bfloat16, tl.bfloat16, BLOCK, BY_BITS, EMA, ZERO, OBSERVE,
+                        )  # fmt: skip
                 if COMBINATIONS & 64:
                     if combination == 6:
                         squares = update_chunk(
-                            p,
-                            g,
-                            m,
-                            v,
-                            e,
-                            begin,
-                            count,
-                            scalars,
-                            ema,
-                            tl.float16,
-                            tl.float32,
-                            BLOCK,
-                            BY_BITS,
-                            EMA,
-                            ZERO,
-                            OBSERVE,
-                        )
+                            p, g, m, v, e, begin, count, scalars, ema,
+                            tl.float16, tl.float32, BLOCK, BY_BITS, EMA, ZERO, OBSERVE,
+                        )  # fmt: skip
             if OBSERVE:
                 tl.store(changes_ptr + i, squares)
     elif ZERO:

@@ -176,7 +176,8 @@ class Observed(Recorded):
         """S2, sum over updates i of sum over k <= i of (lr_(k-1) - lr_k) lambda^(i-k): float64 [n_groups], lr_0 - lr_1 being 0.
 
         Falls of the rate make it grow, warm-up and re-warming make it shrink; lambda is ``Diagnostics.annealing_decay``.
-        Tissue et al. 2024 (arXiv 2408.11029), used by Wang et al. 2025 (arXiv 2505.07796) for continual pre-training.
+        After Tissue et al. 2024 (arXiv 2408.11029; from memory, not compared with the text), used by Wang et al. 2025
+        (arXiv 2505.07796) for continual pre-training.
         """
         return self.live.annealing_area.clone()
 

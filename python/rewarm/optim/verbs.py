@@ -67,7 +67,7 @@ class Verbs(Checkpointed):
             CaptureError: Inside a CUDA graph capture.
 
         Source: Gupta et al. 2023 (arXiv 2308.04014); Ibrahim et al. 2024 (arXiv 2403.08763), section 5.2, resets;
-        v_init="grad": Kalra and Barkeshli 2024 (arXiv 2406.09405).
+        v_init="grad": after Kalra and Barkeshli 2024 (arXiv 2406.09405; not compared with the text).
         """
         self._refuse_in_graph("rewarm")
         changes = self._schedules_for("rewarm", schedule, groups)

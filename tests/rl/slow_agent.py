@@ -1,7 +1,7 @@
 """The algorithm once more, slow and obvious: one seed, a python list of critics, torch.optim.Adam, everything drawn last.
 
-It shares nothing with rewarm.rl but the numbers it starts from. Every critic is evaluated everywhere and the drawn ones are picked
-out of the result afterwards, as the reference code of Zhou et al. 2024 does.
+It shares nothing with rewarm.rl but the numbers it starts from. Every critic is evaluated everywhere and the drawn ones are
+picked out of the result afterwards, as the reference code of Zhou et al. 2024 does.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class SlowAgent:
         }
 
     def flat(self, name):
-        """Parameters of "actor", "critics" or "targets" of this seed, in the order and shapes of Network.tensors() without S."""
+        """Parameters of "actor", "critics" or "targets" in the order and shapes of Network.tensors() without S."""
         members = [self.actor] if name == "actor" else getattr(self, name)
         tensors = [torch.stack(parts) for parts in zip(*(flat(member) for member in members), strict=True)]
         if name != "actor":

@@ -35,13 +35,13 @@ class EnsembleSAC(Agent):
     ``r + gamma (1 - terminated) max_k min_{m in M} Q_target_m(s', a_k)``, the actor's loss ``mean(alpha log pi - Q)``, the
     temperature's ``alpha (H - H_target)`` with alpha = softplus of its parameter and H the entropy at the *next* states.
 
-    Where the reference code (zhouzypaul/wsrl) differs from what one expects, this class does what one expects, and the code's way
-    has a name: ``adam_semantics="wsrl"`` (its optimizers step every network at every minibatch, with gradients of zero where
-    it has none, so the actor moves on by momentum between its updates and a Schedule of its rate counts these steps too),
-    ``subset_replacement=True`` (its two drawn critics are the same one with probability 1/E). As there, and not as in REDQ
-    and RLPD, the actor maximises the minimum over all critics (``actor_q="min"``), the target carries no entropy
-    (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a target:
-    the same numbers as drawing last.
+    Where the reference code (zhouzypaul/wsrl) differs from what one expects, this class does what one expects, and the code's
+    way has a name: ``adam_semantics="wsrl"`` (its optimizers step every network at every minibatch, with gradients of zero
+    where it has none, so the actor moves on by momentum between its updates and a Schedule of its rate counts these steps
+    too), ``subset_replacement=True`` (its two drawn critics are the same one with probability 1/E). As there, and not as in
+    REDQ and RLPD, the actor maximises the minimum over all critics (``actor_q="min"``), the target carries no entropy
+    (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a
+    target: the same numbers as drawing last.
 
     On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed.
 
@@ -299,9 +299,9 @@ class EnsembleSAC(Agent):
         """Take over the parameters of torch modules; moments and their step counts start at zero again.
 
         Args:
-            actor: A module whose nn.Linear and nn.LayerNorm, in the order they were registered, are the actor's hidden layers and
-                then its head: one of 2A rows, two of A (mean, log std), or one of A beside a parameter ``log_std`` ``[A]``. With more
-                than one seed, a sequence of S modules.
+            actor: A module whose nn.Linear and nn.LayerNorm, in the order they were registered, are the actor's hidden layers
+                and then its head: one of 2A rows, two of A (mean, log std), or one of A beside a parameter ``log_std``
+                ``[A]``. With more than one seed, a sequence of S modules.
             critics: A sequence of E such modules with a head of one row, over ``cat(obs, action)``; with more than one seed, a
                 sequence of S of them.
             target_critics: Likewise; None copies `critics`.

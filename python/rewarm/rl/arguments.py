@@ -86,6 +86,6 @@ def named_backend(where: str, backend: str | None, device: torch.device, precisi
         _dispatch.choose(where, device.type, backend)
     if precision != "fp32" and (backend == "cpu" or (backend is None and device.type == "cpu")):
         raise InvalidArgument(
-            f"{where}: precision: expected 'fp32' on the cpu backend, got {precision!r}; backend='reference' emulates the others"
+            f"{where}: precision: expected 'fp32' on the cpu backend, got {precision!r}; 'reference' emulates the others"
         )
     return backend

@@ -64,8 +64,8 @@ class Agent(ABC):
         """Actions for observations, numpy in and numpy out.
 
         Args:
-            obs: ``[O]``, ``[N, O]`` or ``[S, N, O]``, any real dtype; computed in float32. Without the S axis only where there is
-                one seed.
+            obs: ``[O]``, ``[N, O]`` or ``[S, N, O]``, any real dtype; computed in float32. Without the S axis only where
+                there is one seed.
             mode: The policy's mode, the same every time; False draws a fresh action, from a counter of its own, so that acting
                 does not change what updates draw.
 
@@ -78,7 +78,7 @@ class Agent(ABC):
         given = np.asarray(obs, dtype=np.float32)
         shape = given.shape
         expected = "[O], [N, O] or [1, N, O]" if len(self.seeds) == 1 else "[S, N, O]"
-        fits = given.ndim == 3 and shape[0] == len(self.seeds) or given.ndim in (1, 2) and len(self.seeds) == 1
+        fits = shape[0] == len(self.seeds) if given.ndim == 3 else given.ndim in (1, 2) and len(self.seeds) == 1
         if not fits or shape[-1] != self.obs_dim:
             raise InvalidArgument(
                 f"{type(self).__name__}.act: obs: expected {expected} with S = {len(self.seeds)}, O = {self.obs_dim}, "

@@ -41,15 +41,15 @@ class Lagrange:
 class CalQL(EnsembleSAC):
     """`EnsembleSAC` with an offline step: TD loss and a penalty on Q values of actions that the data do not contain.
 
-    The penalty of a drawn critic is ``T logsumexp(Q/T) - Q(s, a)`` over 3n actions at s: n uniform, n from pi(s), n from pi(s').
-    Calibrated, the policy's values are first raised to the Monte-Carlo return of the data, so that Q is not pushed below
-    what the behaviour achieved. ``update_offline`` takes the gradients of critics, actor, temperature and weight from the same
-    parameters, then steps each once. ``update`` is that of `EnsembleSAC`: no penalty, which is what WSRL does online;
-    for Cal-QL online call ``update_offline`` on the mixed data.
+    The penalty of a drawn critic is ``T logsumexp(Q/T) - Q(s, a)`` over 3n actions at s: n uniform, n from pi(s), n from
+    pi(s'). Calibrated, the policy's values are first raised to the Monte-Carlo return of the data, so that Q is not pushed
+    below what the behaviour achieved. ``update_offline`` takes the gradients of critics, actor, temperature and weight from
+    the same parameters, then steps each once. ``update`` is that of `EnsembleSAC`: no penalty, which is what WSRL does
+    online; for Cal-QL online call ``update_offline`` on the mixed data.
 
     Differences from the reference code, none of which changes the loss for given draws: only the M drawn critics see the 3n
-    actions; Q(s, a) is computed once; the learned weight reuses the critics' diff instead of computing it again with fresh actions.
-    ``adam_semantics`` makes no difference offline, where every network has a gradient.
+    actions; Q(s, a) is computed once; the learned weight reuses the critics' diff instead of computing it again with fresh
+    actions. ``adam_semantics`` makes no difference offline, where every network has a gradient.
 
     Args:
         obs_dim, act_dim: See `EnsembleSAC`.
@@ -84,7 +84,7 @@ class CalQL(EnsembleSAC):
         super().__init__(obs_dim, act_dim, backup_actions=backup_actions, **sac)
         at = f"{type(self).__name__}: "
         weight = Lagrange(**cql_weight) if isinstance(cql_weight, Mapping) else cql_weight
-        shared = {
+        shared: dict[str, Any] = {
             "calibrated": flag(at + "calibrated", calibrated),
             "n_actions": count(at + "n_actions", n_actions),
             "importance_sampling": flag(at + "importance_sampling", importance_sampling),
@@ -112,11 +112,12 @@ class CalQL(EnsembleSAC):
         Args:
             buffer: A `ReplayBuffer`, with Monte-Carlo returns where the penalty is calibrated.
             batch: Rows, B.
-            offline, offline_ratio: A second buffer and its share, for Cal-QL online; see `EnsembleSAC.update`.
+            offline: A second buffer, for Cal-QL online.
+            offline_ratio: Its share of the rows, see `EnsembleSAC.update`.
 
         Returns:
-            critic_loss, td_loss, cql_diff, cql_weight, q, q_target, actor_loss, alpha, alpha_loss, entropy: float32 ``[S]`` on the
-            device, nothing waits for it.
+            critic_loss, td_loss, cql_diff, cql_weight, q, q_target, actor_loss, alpha, alpha_loss, entropy: float32 ``[S]``
+            on the device, nothing waits for it.
 
         Raises:
             InvalidArgument: An argument is out of range, the buffer cannot give that many rows, or has no returns.

@@ -23,11 +23,11 @@ from rewarm.schedule import Schedule
 class IQL(Agent):
     """Implicit Q-learning: expectile regression of V, TD of Q towards V, advantage-weighted regression of the actor.
 
-    ``V: mean w (q - v)^2`` with q the minimum of the target critics and w = expectile where q > v, else 1 - expectile; ``Q: mean
-    (r + gamma (1 - terminated) V(s') - Q)^2`` with V as it is before the step; ``actor: -mean min(exp(beta (q - v)), max_weight)
-    log pi(a | s)``, pi a Gaussian that is not squashed. All gradients come from the same parameters; then each network is stepped once,
-    then the target critics. The same step serves offline and online. Plain torch around the ops, one gradient step a call: a baseline to
-    compare with, not built for speed.
+    ``V: mean w (q - v)^2`` with q the minimum of the target critics and w = expectile where q > v, else 1 - expectile; ``Q:
+    mean (r + gamma (1 - terminated) V(s') - Q)^2`` with V as it is before the step; ``actor: -mean min(exp(beta (q - v)),
+    max_weight) log pi(a | s)``, pi a Gaussian that is not squashed. All gradients come from the same parameters; then each
+    network is stepped once, then the target critics. The same step serves offline and online. Plain torch around the ops, one
+    gradient step a call: a baseline to compare with, not built for speed.
 
     Args:
         obs_dim, act_dim: Widths of an observation and an action.
@@ -138,7 +138,8 @@ class IQL(Agent):
         Args:
             buffer: A `ReplayBuffer` of S seeds.
             batch: Rows, B.
-            offline, offline_ratio: A second buffer and its share, see `EnsembleSAC.update`.
+            offline: A second buffer to mix in.
+            offline_ratio: Its share of the rows, see `EnsembleSAC.update`.
 
         Returns:
             value_loss, critic_loss, actor_loss, v, q (of the target critics), weight (mean): float32 ``[S]`` on the device.

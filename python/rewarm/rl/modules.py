@@ -106,7 +106,8 @@ def _flat(like: Network, module: nn.Module, heads: int, where: str) -> list[Tens
     """The parameters of one module in the order of ``like.tensors()``, weights transposed to [in, out]."""
     found = [part for part in module.modules() if isinstance(part, (nn.Linear, nn.LayerNorm))]
     layer_norm = len(like.layers[0]) == 4
-    body: list[type[nn.Module]] = ([nn.Linear, nn.LayerNorm] if layer_norm else [nn.Linear]) * len(like.layers)
+    one: list[type[nn.Module]] = [nn.Linear, nn.LayerNorm] if layer_norm else [nn.Linear]
+    body = one * len(like.layers)
     rest = found[len(body) :]
     if [type(part) for part in found[: len(body)]] != body or len(rest) not in (1, heads):
         names = " ".join(type(part).__name__ for part in found)
@@ -150,7 +151,7 @@ def _body(network: Network, seed: int, member: int) -> nn.Sequential:
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     """nn.Linear with a copy of a weight ``[in, out]`` and a bias ``[out]``."""
-    linear = nn.Linear(*weight.shape, device="meta")
+    linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
     linear.weight = nn.Parameter(weight.T.clone(memory_format=torch.contiguous_format))
     linear.bias = nn.Parameter(bias.clone())
     return linear

@@ -3,10 +3,10 @@
 From the reference code of Zhou et al. 2024 (zhouzypaul/wsrl, experiments/configs and launch scripts). A preset reproduces that
 code, its two quirks included: ``adam_semantics="wsrl"`` and subsets drawn with replacement (see `rewarm.rl.EnsembleSAC`).
 
-Beside the constructor arguments of the class that ``agent`` names, a preset says what the agent is not told: ``reward_scale`` and
-``reward_bias`` (reward · scale + bias, applied to the data), ``clip_action`` (data and environment actions are clipped to ± it,
-None for not at all), ``done_at`` (what ends an episode beside the data's own terminals), ``utd``, ``batch`` (rows a critic minibatch;
-the paper counts utd · batch), ``offline_steps``, ``online_steps``, ``warmup_steps``, ``offline_ratio``.
+Beside the constructor arguments of the class that ``agent`` names, a preset says what the agent is not told: ``reward_scale``
+and ``reward_bias`` (reward · scale + bias, applied to the data), ``clip_action`` (data and environment actions are clipped to
+± it, None for not at all), ``done_at`` (what ends an episode beside the data's own terminals), ``utd``, ``batch`` (rows a
+critic minibatch; the paper counts utd · batch), ``offline_steps``, ``online_steps``, ``warmup_steps``, ``offline_ratio``.
 """
 
 from __future__ import annotations

@@ -49,15 +49,20 @@ def as_rows(
     Args:
         batch: Holds obs, action, reward, next_obs, terminated and, optionally, mc_return as `Rows` describes; more is ignored.
         where: The caller, for the message.
-        seeds, obs_dim, act_dim, device, dtype: What the agent expects.
+        seeds: S of the agent.
+        obs_dim: Its O.
+        act_dim: Its A.
+        device: Its device.
+        dtype: Of every tensor but `terminated`.
 
     Raises:
         InvalidArgument: A tensor is missing, or its shape does not fit.
         UnsupportedTensor: A dtype, device or layout does not fit; `terminated` must be bool (a float mask is refused, because
             nobody can tell ``terminated`` from ``1 - terminated``).
     """
-    get = batch.get if isinstance(batch, Mapping) else lambda name: getattr(batch, name, None)
-    found: dict[str, Tensor | None] = {f.name: get(f.name) for f in fields(Rows)}
+    found: dict[str, Any] = {
+        f.name: batch.get(f.name) if isinstance(batch, Mapping) else getattr(batch, f.name, None) for f in fields(Rows)
+    }
     reward = found["reward"]
     if not isinstance(reward, Tensor) or reward.ndim != 2 or reward.shape[0] != seeds or reward.shape[1] == 0:
         shape = list(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
@@ -117,10 +122,7 @@ def sample_mixed(buffer: Any, offline: Any, ratio: float, utd: int, batch: int, 
     first = buffer.sample(utd * (batch - second), offset=offset)
     mixed: dict[str, Tensor | None] = {}
     for field in fields(Rows):
-        parts = [getattr(rows, field.name, None) for rows in (first, other)]
-        if any(part is None for part in parts):
-            mixed[field.name] = None
-            continue
+        parts = [part for part in (getattr(rows, field.name, None) for rows in (first, other)) if part is not None]
         folded = [part.unflatten(1, (utd, -1)) for part in parts]
-        mixed[field.name] = torch.cat(folded, 2).flatten(1, 2)
+        mixed[field.name] = torch.cat(folded, 2).flatten(1, 2) if len(parts) == 2 else None
     return Rows(**mixed)  # type: ignore[arg-type]

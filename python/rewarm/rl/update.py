@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Penalty:
-    """The CQL part of an offline step; names as in `CalQL`. `weight` None means softplus(lagrange_param), with `gap` and `lr`."""
+    """The CQL part of an offline step, named as in `CalQL`; `weight` None: softplus(lagrange_param), with `gap` and `lr`."""
 
     calibrated: bool = True
     n_actions: int = 10
@@ -169,9 +169,9 @@ def actor_step(learner: Learner, rows: Rows, actor_noise: Tensor, alpha_noise: T
 def offline_step(learner: Learner, rows: Rows, draws: Draws, settings: Settings, penalty: Penalty) -> Info:
     """One offline CQL or Cal-QL step: all gradients from the same parameters, then one Adam step of each network, then Polyak.
 
-    The penalty's 3n actions are evaluated by the M drawn critics alone; the reference code evaluates all E and keeps M, which is
-    the same loss for the same draws. Where the weight is learned, its gradient takes the diff of the critics' own loss; the
-    reference code computes it again with fresh actions and a third subset, which has the same expectation.
+    The penalty's 3n actions are evaluated by the M drawn critics alone; the reference code evaluates all E and keeps M, which
+    is the same loss for the same draws. Where the weight is learned, its gradient takes the diff of the critics' own loss;
+    the reference code computes it again with fresh actions and a third subset, which has the same expectation.
 
     Args:
         learner: Changed in place.

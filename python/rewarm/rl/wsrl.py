@@ -1,6 +1,4 @@
-"""WSRL: warm-start reinforcement learning. Zhou et al. 2024, "Efficient Online Reinforcement Learning Fine-Tuning Need Not
-Retain Offline Data" (arXiv 2412.07762).
-"""
+"""WSRL: warm-start reinforcement learning, which keeps no offline data. Zhou et al. 2024 (arXiv 2412.07762)."""
 
 from __future__ import annotations
 
@@ -60,8 +58,8 @@ class WSRL(EnsembleSAC):
             warmup_steps: See the class.
             device: Where to train on.
             backend: See `EnsembleSAC`.
-            **override: Arguments of `EnsembleSAC` that differ online (learning rates, Schedules, adam_semantics, seeds, ...). Such as
-                change a shape are refused.
+            **override: Arguments of `EnsembleSAC` that differ online (learning rates, Schedules, adam_semantics, seeds, ...).
+                Such as change a shape are refused.
 
         Returns:
             The agent.
@@ -88,7 +86,7 @@ class WSRL(EnsembleSAC):
     def update(
         self, buffer: Any, *, utd: int = 4, batch: int = 256, offline: Any = None, offline_ratio: float = 0.0
     ) -> Info | None:
-        """As `EnsembleSAC.update`, but None, and nothing changed, until the buffer holds max(warmup_steps, utd·batch) rows a seed."""
+        """As `EnsembleSAC.update`; None, nothing changed, until the buffer holds max(warmup_steps, utd·batch) rows a seed."""
         if len(buffer) < max(self.warmup_steps, utd * batch):
             return None
         return super().update(buffer, utd=utd, batch=batch, offline=offline, offline_ratio=offline_ratio)

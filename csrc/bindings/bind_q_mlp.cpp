@@ -55,9 +55,9 @@ class EnsembleMlp {
     ensemble_.lowest(at<const float>(q), rows, at<float>(q_min), at<int64_t>(critic));
   }
 
-  void lowest_backward(const std::vector<int64_t>& tensors, int64_t x, int64_t x_seed_stride, int64_t actions, int64_t action_width,
-                       int64_t rows, int64_t critic, int64_t dq_min, int64_t dx, int64_t dx_begin, int64_t dx_end, int threads) {
-    const q::EnsembleInput input = input_of(x, x_seed_stride, 0, actions, action_width, 1, rows, 0, 1);
+  void lowest_backward(const std::vector<int64_t>& tensors, int64_t x, int64_t x_seed_stride, int64_t x_critic_stride, int64_t actions,
+                       int64_t action_width, int64_t rows, int64_t critic, int64_t dq_min, int64_t dx, int64_t dx_begin, int64_t dx_end, int threads) {
+    const q::EnsembleInput input = input_of(x, x_seed_stride, x_critic_stride, actions, action_width, 1, rows, 0, 1);
     const q::Net net = mlp_tensors<const float>(shape_, tensors);
     py::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -92,7 +92,7 @@ void bind_q_mlp(py::module_& m) {
            py::arg("threads"))
       .def("lowest", &EnsembleMlp::lowest, py::arg("q"), py::arg("rows"), py::arg("q_min"), py::arg("critic"))
       .def("lowest_backward", &EnsembleMlp::lowest_backward, py::arg("tensors"), py::arg("x"), py::arg("x_seed_stride"),
-           py::arg("actions"), py::arg("action_width"), py::arg("rows"), py::arg("critic"), py::arg("dq_min"), py::arg("dx"),
+           py::arg("x_critic_stride"), py::arg("actions"), py::arg("action_width"), py::arg("rows"), py::arg("critic"), py::arg("dq_min"), py::arg("dx"),
            py::arg("dx_begin"), py::arg("dx_end"), py::arg("threads"));
 }
 

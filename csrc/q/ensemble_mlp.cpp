@@ -142,7 +142,7 @@ void EnsembleMlp::lowest_backward(const Net& stack, const EnsembleInput& input, 
       if (critic[seed * input.rows + row] == e) slot.rows.push_back(row);
     if (slot.rows.empty()) return;
     worker.load(stack.at(shape_, i), true, dx_begin, dx_end);
-    MlpInput from = input_of(input, seed, 0);
+    MlpInput from = input_of(input, seed, e);
     from.rows = slot.rows.data();
     const int64_t all = static_cast<int64_t>(slot.rows.size());
     for (int64_t begin = 0; begin < all; begin += MlpWorker::kChunk) {

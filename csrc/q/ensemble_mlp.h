@@ -37,7 +37,7 @@ class EnsembleMlp {
                 int64_t dx_begin, int64_t dx_end, int threads);
   // The lowest q of all critics: q [seeds, critics, rows] -> q_min, critic [seeds, rows]. Ties: the lowest index; NaN wins.
   void lowest(const float* q, int64_t rows, float* q_min, int64_t* critic) const;
-  // dq_min [seeds, rows] -> dx [seeds, rows, dx_end - dx_begin], through each row's critic only; x shared by the critics.
+  // dq_min [seeds, rows] -> dx [seeds, rows, dx_end - dx_begin], through each row's critic only.
   void lowest_backward(const Net& stack, const EnsembleInput& input, const int64_t* critic, const float* dq_min, float* dx,
                        int64_t dx_begin, int64_t dx_end, int threads);
 

@@ -51,8 +51,8 @@ Activations MlpLayout::lay_out(float* memory, int64_t rows) const {
   return kept;
 }
 
-MlpWorker::MlpWorker(const MlpShape& shape)
-    : shape_(shape), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
+MlpWorker::MlpWorker(const MlpShape& shape, int64_t most_rows)
+    : shape_(shape), most_rows_(most_rows), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
 
 void MlpWorker::load(const Net& net, bool backward, int64_t dx_begin, int64_t dx_end) {
   net_ = net;
@@ -204,14 +204,14 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
   const int64_t n = shape_.n_layers, outputs = shape_.outputs;
   int64_t size = 0, widest = 0;
   for (int64_t l = 1; l <= n; ++l) {
-    size += kChunk * layout_.stride(l);
+    size += most_rows_ * layout_.stride(l);
     widest = std::max(widest, layout_.stride(l));
   }
   float* dz_all = gradients_.floats(size);
   std::array<float*, kMaxLayers> dz{};
   for (int64_t l = 0; l < n; ++l) {
     dz[at(l)] = dz_all;
-    dz_all += kChunk * layout_.stride(l + 1);
+    dz_all += most_rows_ * layout_.stride(l + 1);
   }
   float* dy = tile_.floats(3 * kTile * std::max(widest, layout_.stride(0)));
   Packed& head = packed_[at(n)];
@@ -248,7 +248,7 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
   }
   if (gradient == nullptr) return;
   head_gradient(rows, kept.layers[at(n - 1)].y, dq, gradient);
-  float* x = input_.floats(kChunk * layout_.stride(0));
+  float* x = input_.floats(most_rows_ * layout_.stride(0));
   assemble(input, first, rows, x);
   for (int64_t l = n - 1; l >= 0; --l) {
     const int64_t out = shape_.widths[at(l + 1)];

@@ -20,9 +20,9 @@ using Addresses = std::vector<int64_t>;
 
 class AgentUpdate {
  public:
-  AgentUpdate(const std::vector<int64_t>& critic_widths, const std::vector<bool>& critic_norm, const std::vector<int64_t>& actor_widths,
-              const std::vector<bool>& actor_norm, int64_t actor_outputs, double eps, int64_t seeds, int64_t critics, int64_t subset,
-              bool replacement, int64_t backup_actions, bool free_log_std)
+  AgentUpdate(const std::vector<int64_t>& critic_widths, const std::vector<bool>& critic_norm,
+              const std::vector<int64_t>& actor_widths, const std::vector<bool>& actor_norm, int64_t actor_outputs, double eps,
+              int64_t seeds, int64_t critics, int64_t subset, bool replacement, int64_t backup_actions, bool free_log_std)
       : shape_{mlp_shape(critic_widths, critic_norm, 1, eps),
                mlp_shape(actor_widths, actor_norm, actor_outputs, eps),
                seeds,
@@ -65,9 +65,9 @@ class AgentUpdate {
     penalty_ = {calibrated, importance_sampling, bound_random, actions, learned, weight, gap, temperature};
   }
 
-  // rows: addresses of obs, action, reward, next_obs, terminated, mc_return. draws: addresses of all eight, or empty: drawn from
-  // the seeds at `offsets`, both int64 [S]. rates: learning rates of critics, actor, temperature in the order of their steps;
-  // taken: steps before. info: [INFO, S].
+  // rows: addresses of obs, action, reward, next_obs, terminated, mc_return. draws: addresses of all eight, or empty: drawn
+  // from the seeds at `offsets`, both int64 [S]. rates: learning rates of critics, actor, temperature in the order of their
+  // steps; taken: steps before. info: [INFO, S].
   void update(int64_t n, const Addresses& rows, const Addresses& draws, int64_t seeds, int64_t offsets, int64_t minibatches,
               const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads) {
     run(n, rows, draws, seeds, offsets, minibatches, rates, taken, info, threads, nullptr);
@@ -155,21 +155,23 @@ class AgentUpdate {
 void bind_rl_update(py::module_& m) {
   m.attr("INFO") = static_cast<int>(rl::kInfo);
   py::class_<AgentUpdate>(m, "AgentUpdate")
-      .def(py::init<const std::vector<int64_t>&, const std::vector<bool>&, const std::vector<int64_t>&, const std::vector<bool>&,
-                    int64_t, double, int64_t, int64_t, int64_t, bool, int64_t, bool>(),
-           py::arg("critic_widths"), py::arg("critic_norm"), py::arg("actor_widths"), py::arg("actor_norm"), py::arg("actor_outputs"),
-           py::arg("eps"), py::arg("seeds"), py::arg("critics"), py::arg("subset"), py::arg("replacement"), py::arg("backup_actions"),
-           py::arg("free_log_std"))
+      .def(py::init<const std::vector<int64_t>&, const std::vector<bool>&, const std::vector<int64_t>&,
+                    const std::vector<bool>&, int64_t, double, int64_t, int64_t, int64_t, bool, int64_t, bool>(),
+           py::arg("critic_widths"), py::arg("critic_norm"), py::arg("actor_widths"), py::arg("actor_norm"),
+           py::arg("actor_outputs"), py::arg("eps"), py::arg("seeds"), py::arg("critics"), py::arg("subset"),
+           py::arg("replacement"), py::arg("backup_actions"), py::arg("free_log_std"))
       .def("set_agent", &AgentUpdate::set_agent, py::arg("actor"), py::arg("actor_m"), py::arg("actor_v"), py::arg("critics"),
-           py::arg("critics_m"), py::arg("critics_v"), py::arg("targets"), py::arg("log_std"), py::arg("alpha"), py::arg("lagrange"))
+           py::arg("critics_m"), py::arg("critics_v"), py::arg("targets"), py::arg("log_std"), py::arg("alpha"),
+           py::arg("lagrange"))
       .def("set_settings", &AgentUpdate::set_settings, py::arg("gamma"), py::arg("tau"), py::arg("target_entropy"),
            py::arg("backup_entropy"), py::arg("actor_mean"), py::arg("wsrl_adam"))
-      .def("set_penalty", &AgentUpdate::set_penalty, py::arg("calibrated"), py::arg("importance_sampling"), py::arg("bound_random"),
-           py::arg("actions"), py::arg("learned"), py::arg("weight"), py::arg("gap"), py::arg("temperature"))
-      .def("update", &AgentUpdate::update, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"), py::arg("offsets"),
-           py::arg("minibatches"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"))
-      .def("offline", &AgentUpdate::offline, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"), py::arg("offsets"),
-           py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"));
+      .def("set_penalty", &AgentUpdate::set_penalty, py::arg("calibrated"), py::arg("importance_sampling"),
+           py::arg("bound_random"), py::arg("actions"), py::arg("learned"), py::arg("weight"), py::arg("gap"),
+           py::arg("temperature"))
+      .def("update", &AgentUpdate::update, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"),
+           py::arg("offsets"), py::arg("minibatches"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"))
+      .def("offline", &AgentUpdate::offline, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"),
+           py::arg("offsets"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"));
 }
 
 }  // namespace rewarm

@@ -31,7 +31,8 @@ MlpLayout::MlpLayout(const MlpShape& shape, const Gemm& gemm) : shape_(shape) {
 
 int64_t MlpLayout::kept_floats(int64_t rows) const {
   int64_t n = 0;
-  for (int64_t l = 0; l < shape_.n_layers; ++l) n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
+  for (int64_t l = 0; l < shape_.n_layers; ++l)
+    n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
   return n;
 }
 
@@ -181,8 +182,8 @@ void MlpWorker::begin_gradient() {
   fresh_ = true;
 }
 
-void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
-                                bool add) {
+void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width,
+                                float* weight, bool add) {
   const int64_t out = layer < shape_.n_layers ? shape_.widths[at(layer + 1)] : shape_.outputs;
   float* left = left_.floats(gemm_.left_size(rows, in_width));
   gemm_.pack_left_transposed(in, rows, in_width, in_stride, left);
@@ -224,26 +225,27 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
       if (l == n - 1) {
         const float* d = dq + begin * outputs;
         if (outputs == 1)
-          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride, gradient != nullptr ? head.d_ln_weight : nullptr);
+          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride,
+                                 gradient != nullptr ? head.d_ln_weight : nullptr);
         else
           gemm_.multiply({count, width, outputs, d, outputs, head.weight_transposed, nullptr, dy, stride, false, true});
       } else {
         const int64_t next = layout_.stride(l + 2);
-        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next, packed_[at(l + 1)].weight_transposed,
-                        nullptr, dy, stride, false, true});
+        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next,
+                        packed_[at(l + 1)].weight_transposed, nullptr, dy, stride, false, true});
       }
       Packed& p = packed_[at(l)];
       float* to = dz[at(l)] + begin * stride;
       if (shape_.layer_norm[at(l)])
-        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy, stride, to,
-                                    p.d_ln_weight, p.d_ln_bias, p.d_bias);
+        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy,
+                                    stride, to, p.d_ln_weight, p.d_ln_bias, p.d_bias);
       else
         kernels_.relu_backward(count, width, stride, y, dy, stride, to, p.d_bias);
     }
     if (dx != nullptr) {
       const int64_t columns = dx_end_ - dx_begin_;
-      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_, nullptr,
-                      dx + begin * columns, columns, false, false});
+      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_,
+                      nullptr, dx + begin * columns, columns, false, false});
     }
   }
   if (gradient == nullptr) return;

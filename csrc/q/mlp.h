@@ -15,7 +15,7 @@ constexpr int64_t kMaxLayers = 16;
 
 struct MlpShape {
   int64_t n_layers;
-  std::array<int64_t, kMaxLayers + 1> widths;     // inputs, then the outputs of each layer
+  std::array<int64_t, kMaxLayers + 1> widths;  // inputs, then the outputs of each layer
   std::array<bool, kMaxLayers> layer_norm;
   int64_t outputs;  // of the head
   float eps;
@@ -125,8 +125,8 @@ class MlpWorker {
   void forward(const MlpInput& input, int64_t first, int64_t rows, const Activations* kept, float* q);
 
   void begin_gradient();
-  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient` null:
-  // none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none).
+  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient`
+  // null: none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none).
   void backward(const MlpInput& input, int64_t first, int64_t rows, const Activations& kept, const float* dq,
                 const NetGradient* gradient, float* dx);
   // Writes the sums that are not kept in `gradient` itself: biases and layer norms. `add`: onto what is there.
@@ -147,7 +147,8 @@ class MlpWorker {
   void assemble(const MlpInput& input, int64_t first, int64_t rows, float* to) const;
   void head_forward(int64_t rows, const float* y, float* q);
   void head_gradient(int64_t rows, const float* y, const float* dq, const NetGradient* gradient);
-  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight, bool add);
+  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
+                       bool add);
 
   MlpShape shape_;
   int64_t most_rows_;

@@ -19,10 +19,10 @@ AdamScalars adam_scalars(double lr, int64_t t);
 
 struct AdamRun {
   int64_t n;
-  float* p;            // [n]
-  const float* g;      // [n], null: 0
-  float *m, *v;        // [n]
-  float* target;       // [n], null: no average
+  float* p;        // [n]
+  const float* g;  // [n], null: 0
+  float *m, *v;    // [n]
+  float* target;   // [n], null: no average
 };
 
 struct AdamKernels {

@@ -2,7 +2,8 @@
 template <bool kGradient, bool kTarget>
 void adam_run(const AdamRun& run, const AdamScalars& s, double tau) {
   const Lanes beta1 = broadcast(static_cast<float>(kBeta1)), beta2 = broadcast(static_cast<float>(kBeta2));
-  const Lanes one_minus_beta1 = broadcast(static_cast<float>(1.0 - kBeta1)), one_minus_beta2 = broadcast(static_cast<float>(1.0 - kBeta2));
+  const Lanes one_minus_beta1 = broadcast(static_cast<float>(1.0 - kBeta1)),
+              one_minus_beta2 = broadcast(static_cast<float>(1.0 - kBeta2));
   const Lanes step_size = broadcast(s.step_size), root_correction = broadcast(s.root_correction);
   const Lanes eps = broadcast(static_cast<float>(kAdamEps));
   const Lanes near = broadcast(static_cast<float>(tau)), far = broadcast(static_cast<float>(1.0 - tau));

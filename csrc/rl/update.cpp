@@ -10,7 +10,8 @@ namespace rewarm::rl {
 
 AdamScalars adam_scalars(double lr, int64_t t) {
   const auto steps = static_cast<double>(t);
-  return {static_cast<float>(lr / (1.0 - std::pow(kBeta1, steps))), static_cast<float>(std::sqrt(1.0 - std::pow(kBeta2, steps)))};
+  return {static_cast<float>(lr / (1.0 - std::pow(kBeta1, steps))),
+          static_cast<float>(std::sqrt(1.0 - std::pow(kBeta2, steps)))};
 }
 
 Update::Update(const AgentShape& shape)
@@ -25,8 +26,8 @@ Update::Update(const AgentShape& shape)
 
 Update::~Update() = default;
 
-void Update::update(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t minibatches, const Settings& settings,
-                    float* info) {
+void Update::update(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t minibatches,
+                    const Settings& settings, float* info) {
   const int64_t batch = rows.n / minibatches;
   std::fill_n(info, kInfo * shape_.seeds, 0.0f);
   for (int64_t u = 0; u < minibatches; ++u) {

@@ -96,16 +96,16 @@ class Update {
   void update(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t minibatches, const Settings& settings,
               float* info);
   // All gradients from the same parameters, then each network's step, then Polyak.
-  void offline(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings, const Penalty& penalty,
-               float* info);
+  void offline(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings,
+               const Penalty& penalty, float* info);
 
  private:
   struct Critic;  // what one critic's turn works on
 
   void policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept, float* out,
               int threads);
-  void sample(const AgentTensors& agent, const float* out, const float* noise, int64_t noise_stride, int64_t rows, int64_t repeat,
-              float* action, int64_t action_stride, float* log_prob, int threads) const;
+  void sample(const AgentTensors& agent, const float* out, const float* noise, int64_t noise_stride, int64_t rows,
+              int64_t repeat, float* action, int64_t action_stride, float* log_prob, int threads) const;
   void targets(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t u, int64_t minibatches,
                const Settings& settings);
   void critic_turn(const AgentTensors& agent, const Rows& rows, int64_t first, int64_t batch, const Draws& draws,

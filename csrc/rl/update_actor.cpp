@@ -13,14 +13,15 @@ constexpr int64_t kBlock = 64;  // rows that a thread samples at a time
 
 }  // namespace
 
-void Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept, float* out,
-                    int threads) {
+void Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept,
+                    float* out, int threads) {
   actor_.forward(frozen(agent.actor.p),
-                 {obs + first * shape_.obs, stride * shape_.obs, 0, shape_.obs, nullptr, 0, 1, rows, nullptr, 1}, kept, out, threads);
+                 {obs + first * shape_.obs, stride * shape_.obs, 0, shape_.obs, nullptr, 0, 1, rows, nullptr, 1}, kept, out,
+                 threads);
 }
 
-// out [S, rows, O], noise [S by noise_stride][rows, repeat, A] -> action [S][rows by action_stride][repeat, A] and, unless null,
-// log_prob [S][rows by action_stride / A][repeat].
+// out [S, rows, O], noise [S by noise_stride][rows, repeat, A] -> action [S][rows by action_stride][repeat, A] and, unless
+// null, log_prob [S][rows by action_stride / A][repeat].
 void Update::sample(const AgentTensors& agent, const float* out, const float* noise, int64_t noise_stride, int64_t rows,
                     int64_t repeat, float* action, int64_t action_stride, float* log_prob, int threads) const {
   const int64_t act = shape_.act, outputs = shape_.actor.outputs, blocks = (rows + kBlock - 1) / kBlock;
@@ -44,7 +45,8 @@ void Update::sample(const AgentTensors& agent, const float* out, const float* no
   });
 }
 
-void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings, float* info) {
+void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings,
+                            float* info) {
   const int64_t seeds = shape_.seeds, n = rows.n, act = shape_.act, critics = shape_.critics, outputs = shape_.actor.outputs;
   const q::EnsembleInput states = {rows.obs, n * shape_.obs, 0, shape_.obs, nullptr, 0, 1, n, nullptr, 1};
   float* kept = kept_.floats(actor_.kept_floats(states));
@@ -118,7 +120,8 @@ void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const D
   actor_.backward(frozen(agent.actor.p), states, kept, d_out, &gradient, nullptr, 0, 0, settings.threads);
 }
 
-void Update::alpha_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings, float* info) {
+void Update::alpha_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings,
+                            float* info) {
   const int64_t seeds = shape_.seeds, n = rows.n, k = shape_.backup_actions, act = shape_.act;
   float* out = policy_.floats(seeds * n * shape_.actor.outputs);
   policy(agent, rows.next_obs, 0, n, n, nullptr, out, settings.threads);
@@ -143,14 +146,15 @@ void Update::step_actor(const AgentTensors& agent, bool gradient, const Settings
     adam_network(adam_, shape_.actor, at(shape_.actor, agent.actor, s), gradient ? &own : nullptr, nullptr, scalars, 0.0);
   }
   if (!shape_.free_log_std) return;
-  const AdamRun run = {shape_.seeds * shape_.act, agent.log_std.p,        gradient ? log_std_gradient_.data() : nullptr,
+  const AdamRun run = {shape_.seeds * shape_.act, agent.log_std.p, gradient ? log_std_gradient_.data() : nullptr,
                        agent.log_std.m,           agent.log_std.v, nullptr};
   adam_.step(run, scalars, 0.0);
 }
 
 void Update::step_alpha(const AgentTensors& agent, bool gradient, const Settings& settings, int64_t turn) {
   const AdamScalars scalars = adam_scalars(settings.alpha.rates[turn], settings.alpha.taken + turn + 1);
-  const AdamRun run = {shape_.seeds, agent.alpha.p, gradient ? alpha_gradient_.data() : nullptr, agent.alpha.m, agent.alpha.v, nullptr};
+  const AdamRun run = {shape_.seeds,  agent.alpha.p, gradient ? alpha_gradient_.data() : nullptr,
+                       agent.alpha.m, agent.alpha.v, nullptr};
   adam_.step(run, scalars, 0.0);
 }
 

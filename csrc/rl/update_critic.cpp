@@ -16,13 +16,14 @@ float higher(float a, float b) { return b > a || b != b ? b : a; }
 
 void Update::targets(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t u, int64_t minibatches,
                      const Settings& settings) {
-  const int64_t seeds = shape_.seeds, batch = rows.n / minibatches, k = shape_.backup_actions, act = shape_.act, drawn = shape_.subset;
+  const int64_t seeds = shape_.seeds, batch = rows.n / minibatches, k = shape_.backup_actions, act = shape_.act,
+                drawn = shape_.subset;
   float* out = policy_.floats(seeds * batch * shape_.actor.outputs);
   policy(agent, rows.next_obs, u * batch, batch, rows.n, nullptr, out, settings.threads);
   float* action = action_.floats(seeds * batch * k * act);
   float* log_prob = settings.backup_entropy ? log_prob_.floats(seeds * batch * k) : nullptr;
-  sample(agent, out, draws.target_noise + u * batch * k * act, minibatches * batch * k * act, batch, k, action, k * act, log_prob,
-         settings.threads);
+  sample(agent, out, draws.target_noise + u * batch * k * act, minibatches * batch * k * act, batch, k, action, k * act,
+         log_prob, settings.threads);
 
   float* q = q_next_.floats(seeds * drawn * batch * k);
   std::vector<int64_t> subset(static_cast<size_t>(seeds * drawn));
@@ -62,8 +63,8 @@ void Update::sampled_rows(const AgentTensors& agent, const Rows& rows, const Dra
   for (const bool next : {false, true}) {
     policy(agent, next ? rows.next_obs : rows.obs, 0, batch, batch, nullptr, out, settings.threads);
     const int64_t first = next ? 2 * n : n;
-    sample(agent, out, next ? draws.next_noise : draws.current_noise, batch * n * act, batch, n, actions + first * act, all * act,
-           density + first, settings.threads);
+    sample(agent, out, next ? draws.next_noise : draws.current_noise, batch * n * act, batch, n, actions + first * act,
+           all * act, density + first, settings.threads);
   }
   const auto uniform_density = static_cast<float>(static_cast<double>(act) * std::log(0.5));
   for (int64_t row = 0; row < seeds * batch; ++row) {
@@ -91,7 +92,8 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
     q::MlpWorker& worker = slot.worker;
     const int64_t s = i / critics, e = i % critics;
     int64_t times = 0;  // drawn for the penalty
-    if (penalty != nullptr) times = std::count(draws.cql_subset + s * shape_.subset, draws.cql_subset + (s + 1) * shape_.subset, e);
+    if (penalty != nullptr)
+      times = std::count(draws.cql_subset + s * shape_.subset, draws.cql_subset + (s + 1) * shape_.subset, e);
     const Trained own = at(shape_.critic, agent.critics, i);
     const Stack gradient = lay_out(shape_.critic, own.p, 1, slot.gradient.floats(parameters(shape_.critic, own.p)));
     worker.load(frozen(own.p), true);
@@ -99,7 +101,8 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
     const int64_t of_state = times > 0 ? all : 1;  // rows of a state; the data's action is the last of them
     const int64_t row0 = s * rows.n + first;
     const q::MlpInput input = {rows.obs + row0 * shape_.obs, shape_.obs,
-                               times > 0 ? sampled_.floats(0) + s * batch * all * act : rows.action + row0 * act, act, of_state};
+                               times > 0 ? sampled_.floats(0) + s * batch * all * act : rows.action + row0 * act, act,
+                               of_state};
     const int64_t states = std::max<int64_t>(1, q::MlpWorker::kChunk / of_state);
     double* sums = sums_.data() + i * 3;
     for (int64_t begin = 0; begin < batch; begin += states) {
@@ -115,12 +118,14 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
         dq[data] = td_scale * error;
       }
       if (times > 0) {
-        const double scale = static_cast<double>(times) * weight_[static_cast<size_t>(s)] / static_cast<double>(shape_.subset * batch);
+        const double scale =
+            static_cast<double>(times) * weight_[static_cast<size_t>(s)] / static_cast<double>(shape_.subset * batch);
         for (int64_t b = 0; b < count; ++b) {
           const int64_t row = s * batch + begin + b;
           const float mc = penalty->calibrated ? rows.mc_return[row] : 0.0f;
           const float* density = penalty->importance_sampling ? density_.floats(0) + row * all : nullptr;
-          sums[2] += static_cast<double>(times) * conservative(*penalty, q + b * all, density, mc, scale, dq + b * all, slot.terms);
+          sums[2] +=
+              static_cast<double>(times) * conservative(*penalty, q + b * all, density, mc, scale, dq + b * all, slot.terms);
         }
       }
       worker.backward(input, begin * of_state, chunk, kept, dq, &gradient, nullptr);
@@ -158,7 +163,8 @@ double conservative(const Penalty& penalty, const float* q, const float* density
   for (int64_t j = 0; j < summed; ++j) {
     const bool raised = j >= first_bound && j < sampled && q[j] < mc_return;
     passes[j] = raised ? 0.0 : 1.0;
-    value[j] = (static_cast<double>(raised ? mc_return : q[j]) - (density != nullptr ? static_cast<double>(density[j]) : count)) / t;
+    value[j] =
+        (static_cast<double>(raised ? mc_return : q[j]) - (density != nullptr ? static_cast<double>(density[j]) : count)) / t;
     most = std::max(most, value[j]);
   }
   if (!std::isfinite(most)) most = 0.0;

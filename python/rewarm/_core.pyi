@@ -102,9 +102,7 @@ NORMAL_ERROR: float
 def philox(seeds: int, offsets: int, s: int, stream: int, kind: int, n: int, out: int) -> None:
     """Draws of csrc/q/draw.h by address: seeds and offsets [s] of 64 bits, out [s, n] of 32 bits."""
 
-def draw_subset(
-    seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int
-) -> None:
+def draw_subset(seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int) -> None:
     """Indices of critics by address: seeds and offsets [s], out int64 [s, subset]."""
 
 def trace_kernel_level() -> str:

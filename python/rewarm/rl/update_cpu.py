@@ -133,11 +133,7 @@ class Chain:
         actor, critics = own.actor, own.critics
         moments = (own.actor_moments, own.critic_moments)
         nets = [(actor, moments[0]), (critics, moments[1])]
-        found = [
-            _addresses(one)
-            for net, of in nets
-            for one in (net, net.replaced(of.exp_avg), net.replaced(of.exp_avg_sq))
-        ]
+        found = [_addresses(one) for net, of in nets for one in (net, net.replaced(of.exp_avg), net.replaced(of.exp_avg_sq))]
         found.append(_addresses(own.targets))
         if actor.log_std is None:
             found.append([0, 0, 0])

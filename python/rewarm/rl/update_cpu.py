@@ -1,4 +1,4 @@
-"""The update of `rewarm.rl.update` as one call into C++ (csrc/rl/update.cpp): the same loss and steps, nothing of Python inside."""
+"""The update of `rewarm.rl.update` as one call into C++ (csrc/rl/update.cpp): the same loss and steps, no Python inside."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Chain:
     def update(
         self, rows: Rows, draws: Draws | None = None, *, seed: Tensor | None = None, offset: Tensor | None = None, utd: int = 0
     ) -> Info:
-        """`rewarm.rl.update.update`, with `draws`, or with those at `seed` and `offset` (int64 ``[S]``) for `utd` minibatches."""
+        """`rewarm.rl.update.update`, with `draws` or with those at `seed` and `offset` (int64 ``[S]``), `utd` minibatches."""
         self._meet()
         own, settings = self.learner, self.settings
         utd = utd if draws is None else draws.target_noise.shape[1]

@@ -261,7 +261,7 @@ class EnsembleSAC(Agent):
         return info
 
     def _chain(self) -> Chain | None:
-        """The compiled update where the agent lives on a CPU and no other backend was named; None: the composition of the ops."""
+        """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""
         if self.device.type != "cpu" or self.backend not in (None, "cpu"):
             return None
         if self._compiled is None or self._compiled.learner is not self.learner:

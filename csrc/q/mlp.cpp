@@ -31,7 +31,8 @@ MlpLayout::MlpLayout(const MlpShape& shape, const Gemm& gemm) : shape_(shape) {
 
 int64_t MlpLayout::kept_floats(int64_t rows) const {
   int64_t n = 0;
-  for (int64_t l = 0; l < shape_.n_layers; ++l) n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
+  for (int64_t l = 0; l < shape_.n_layers; ++l)
+    n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
   return n;
 }
 
@@ -51,8 +52,8 @@ Activations MlpLayout::lay_out(float* memory, int64_t rows) const {
   return kept;
 }
 
-MlpWorker::MlpWorker(const MlpShape& shape)
-    : shape_(shape), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
+MlpWorker::MlpWorker(const MlpShape& shape, int64_t most_rows)
+    : shape_(shape), most_rows_(most_rows), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
 
 void MlpWorker::load(const Net& net, bool backward, int64_t dx_begin, int64_t dx_end) {
   net_ = net;
@@ -181,8 +182,8 @@ void MlpWorker::begin_gradient() {
   fresh_ = true;
 }
 
-void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
-                                bool add) {
+void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width,
+                                float* weight, bool add) {
   const int64_t out = layer < shape_.n_layers ? shape_.widths[at(layer + 1)] : shape_.outputs;
   float* left = left_.floats(gemm_.left_size(rows, in_width));
   gemm_.pack_left_transposed(in, rows, in_width, in_stride, left);
@@ -204,14 +205,14 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
   const int64_t n = shape_.n_layers, outputs = shape_.outputs;
   int64_t size = 0, widest = 0;
   for (int64_t l = 1; l <= n; ++l) {
-    size += kChunk * layout_.stride(l);
+    size += most_rows_ * layout_.stride(l);
     widest = std::max(widest, layout_.stride(l));
   }
   float* dz_all = gradients_.floats(size);
   std::array<float*, kMaxLayers> dz{};
   for (int64_t l = 0; l < n; ++l) {
     dz[at(l)] = dz_all;
-    dz_all += kChunk * layout_.stride(l + 1);
+    dz_all += most_rows_ * layout_.stride(l + 1);
   }
   float* dy = tile_.floats(3 * kTile * std::max(widest, layout_.stride(0)));
   Packed& head = packed_[at(n)];
@@ -224,31 +225,32 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
       if (l == n - 1) {
         const float* d = dq + begin * outputs;
         if (outputs == 1)
-          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride, gradient != nullptr ? head.d_ln_weight : nullptr);
+          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride,
+                                 gradient != nullptr ? head.d_ln_weight : nullptr);
         else
           gemm_.multiply({count, width, outputs, d, outputs, head.weight_transposed, nullptr, dy, stride, false, true});
       } else {
         const int64_t next = layout_.stride(l + 2);
-        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next, packed_[at(l + 1)].weight_transposed,
-                        nullptr, dy, stride, false, true});
+        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next,
+                        packed_[at(l + 1)].weight_transposed, nullptr, dy, stride, false, true});
       }
       Packed& p = packed_[at(l)];
       float* to = dz[at(l)] + begin * stride;
       if (shape_.layer_norm[at(l)])
-        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy, stride, to,
-                                    p.d_ln_weight, p.d_ln_bias, p.d_bias);
+        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy,
+                                    stride, to, p.d_ln_weight, p.d_ln_bias, p.d_bias);
       else
         kernels_.relu_backward(count, width, stride, y, dy, stride, to, p.d_bias);
     }
     if (dx != nullptr) {
       const int64_t columns = dx_end_ - dx_begin_;
-      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_, nullptr,
-                      dx + begin * columns, columns, false, false});
+      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_,
+                      nullptr, dx + begin * columns, columns, false, false});
     }
   }
   if (gradient == nullptr) return;
   head_gradient(rows, kept.layers[at(n - 1)].y, dq, gradient);
-  float* x = input_.floats(kChunk * layout_.stride(0));
+  float* x = input_.floats(most_rows_ * layout_.stride(0));
   assemble(input, first, rows, x);
   for (int64_t l = n - 1; l >= 0; --l) {
     const int64_t out = shape_.widths[at(l + 1)];

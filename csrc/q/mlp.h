@@ -15,7 +15,7 @@ constexpr int64_t kMaxLayers = 16;
 
 struct MlpShape {
   int64_t n_layers;
-  std::array<int64_t, kMaxLayers + 1> widths;     // inputs, then the outputs of each layer
+  std::array<int64_t, kMaxLayers + 1> widths;  // inputs, then the outputs of each layer
   std::array<bool, kMaxLayers> layer_norm;
   int64_t outputs;  // of the head
   float eps;
@@ -55,6 +55,21 @@ struct NetTensors {
     return net;
   }
 };
+
+// The tensors in the order of their names (each layer's four, the head's two): calls visit(address, size), null ones left out.
+template <class T, class Visit>
+void for_each_tensor(const MlpShape& shape, const NetTensors<T>& net, const Visit& visit) {
+  for (int64_t l = 0; l < shape.n_layers; ++l) {
+    const auto& layer = net.layers[static_cast<size_t>(l)];
+    const int64_t in = shape.widths[static_cast<size_t>(l)], out = shape.widths[static_cast<size_t>(l) + 1];
+    visit(layer.weight, in * out);
+    visit(layer.bias, out);
+    if (layer.ln_weight != nullptr) visit(layer.ln_weight, out);
+    if (layer.ln_bias != nullptr) visit(layer.ln_bias, out);
+  }
+  visit(net.head_weight, shape.last() * shape.outputs);
+  visit(net.head_bias, shape.outputs);
+}
 using Net = NetTensors<const float>;
 using NetGradient = NetTensors<float>;  // null: not wanted
 
@@ -97,7 +112,8 @@ class MlpLayout {
 // begin_gradient before the first backward that adds up gradients, finish_gradient behind the last.
 class MlpWorker {
  public:
-  explicit MlpWorker(const MlpShape& shape);
+  // most_rows: of one backward.
+  explicit MlpWorker(const MlpShape& shape, int64_t most_rows = kChunk);
 
   const MlpLayout& layout() const { return layout_; }
   const MlpShape& shape() const { return shape_; }
@@ -109,8 +125,8 @@ class MlpWorker {
   void forward(const MlpInput& input, int64_t first, int64_t rows, const Activations* kept, float* q);
 
   void begin_gradient();
-  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient` null:
-  // none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none). At most kChunk rows.
+  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient`
+  // null: none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none).
   void backward(const MlpInput& input, int64_t first, int64_t rows, const Activations& kept, const float* dq,
                 const NetGradient* gradient, float* dx);
   // Writes the sums that are not kept in `gradient` itself: biases and layer norms. `add`: onto what is there.
@@ -131,9 +147,11 @@ class MlpWorker {
   void assemble(const MlpInput& input, int64_t first, int64_t rows, float* to) const;
   void head_forward(int64_t rows, const float* y, float* q);
   void head_gradient(int64_t rows, const float* y, const float* dq, const NetGradient* gradient);
-  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight, bool add);
+  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
+                       bool add);
 
   MlpShape shape_;
+  int64_t most_rows_;
   const MlpKernels& kernels_;
   const Gemm& gemm_;
   MlpLayout layout_;

@@ -63,9 +63,9 @@ void relu_rows(int64_t rows, int64_t width, int64_t stride, float* y) {
     for (int64_t i = 0; i < width; i += kLane) store(y + i, relu(load(y + i)));
 }
 
-void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* normalized, const float* y,
-                        const float* rstd, const float* dy, int64_t dy_stride, float* dz, float* d_ln_weight, float* d_ln_bias,
-                        float* d_bias) {
+void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* normalized,
+                        const float* y, const float* rstd, const float* dy, int64_t dy_stride, float* dz, float* d_ln_weight,
+                        float* d_ln_bias, float* d_bias) {
   const float per_width = 1.0f / static_cast<float>(width);
   for (int64_t r = 0; r < rows; ++r, normalized += stride, y += stride, dy += dy_stride, dz += stride) {
     Lanes s = broadcast(0.0f), sn = s;
@@ -79,7 +79,8 @@ void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float
       s = s + v;
       sn = multiply_add(v, n, sn);
     }
-    const Lanes mean = broadcast(sum(s) * per_width), mean_n = broadcast(0.0f - sum(sn) * per_width), scale = broadcast(rstd[r]);
+    const Lanes mean = broadcast(sum(s) * per_width), mean_n = broadcast(0.0f - sum(sn) * per_width),
+                scale = broadcast(rstd[r]);
     const int64_t whole = width / kLane * kLane;
     int64_t i = 0;
     for (; i < whole; i += kLane) {

@@ -23,7 +23,8 @@ from rewarm.rl.base import Agent, Part, network_part
 from rewarm.rl.draws import ACT, Draws, Shape, check_draws, draw_update
 from rewarm.rl.networks import LOG_STDS, make_network
 from rewarm.rl.rows import Rows, as_rows, sample_mixed
-from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Settings
+from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Penalty, Settings
+from rewarm.rl.update_cpu import Chain
 from rewarm.schedule import Schedule
 
 
@@ -157,6 +158,7 @@ class EnsembleSAC(Agent):
             "precision": precision,
         }
         self.learner = self._new_learner()
+        self._compiled: Chain | None = None
 
     def _new_learner(self) -> Learner:
         """Parameters as they start: actor, then critics, from one generator a seed."""
@@ -216,8 +218,7 @@ class EnsembleSAC(Agent):
         rows = sample_mixed(
             buffer, offline, number(at + "offline_ratio", offline_ratio, low=0, high=1), utd, batch, self.offset, at
         )
-        draws = draw_update(self.seed, self.offset, self._shape(batch), utd=utd, backend=self.backend)
-        return self._step(self._rows(rows, at), draws)
+        return self._step(self._rows(rows, at), None, utd)
 
     def update_batch(self, batch: Any, noise: Draws | None = None, *, utd: int = 4) -> Info:
         """One high-UTD update on given rows and, if wanted, given draws: a pure function of parameters, rows and draws.
@@ -241,16 +242,46 @@ class EnsembleSAC(Agent):
         if noise is None:
             if n % count(at + "utd", utd):
                 raise InvalidArgument(f"{at}utd: expected a divisor of the batch's {n} rows, got {utd}")
-            noise = draw_update(self.seed, self.offset, self._shape(n // utd), utd=utd, backend=self.backend)
         else:
             check_draws(noise, at, seeds=len(self.seeds), rows=n, shape=self._shape(n), device=self.device)
-        return self._step(rows, noise)
+            utd = noise.target_noise.shape[1]
+        return self._step(rows, noise, utd)
 
-    def _step(self, rows: Rows, draws: Draws) -> Info:
-        """The update itself, on checked rows and draws."""
-        info = composition.update(self.learner, rows, draws, self.settings)
-        self.offset += draws.target_noise.shape[1]
+    def _step(self, rows: Rows, draws: Draws | None, utd: int) -> Info:
+        """The update itself, on checked rows and draws; without draws those at the offset."""
+        chain = self._chain()
+        if chain is not None:
+            info = chain.update(rows, draws, seed=self.seed, offset=self.offset, utd=utd)
+        else:
+            if draws is None:
+                shape = self._shape(rows.reward.shape[1] // utd)
+                draws = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+            info = composition.update(self.learner, rows, draws, self.settings)
+        self.offset += utd
         return info
+
+    def _chain(self) -> Chain | None:
+        """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""
+        if self.device.type != "cpu" or self.backend not in (None, "cpu"):
+            return None
+        if self._compiled is None or self._compiled.learner is not self.learner:
+            self._compiled = Chain(
+                self.learner,
+                self.settings,
+                subset=self.subset,
+                replacement=self.subset_replacement,
+                backup_actions=self.backup_actions,
+                penalty=self._penalty(),
+            )
+        return self._compiled
+
+    def _penalty(self) -> Penalty | None:
+        """The conservative penalty of an agent that has one."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies find the compiled update for themselves: it is bound to the addresses of these tensors."""
+        return self.__dict__ | {"_compiled": None}
 
     def _rows(self, batch: Any, at: str) -> Rows:
         return as_rows(

@@ -1,4 +1,4 @@
-// Python hands over memory as integers, the address of a tensor's first element.
+// Addresses cross the Python border as integers; whoever sends them keeps the memory alive.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,6 @@ from batches import ACT, OBS, offline_draws, online_draws, random_rows
 from rewarm.errors import BackendUnavailable, InvalidArgument, StateDictMismatch, UnsupportedTensor
 from rewarm.rl import IQL, WSRL, CalQL, EnsembleSAC, Lagrange
 from rewarm.rl.adam import polyak
-from rewarm.rl.rows import OFFLINE_DRAWS
 from rewarm.schedule import linear, warmup_cosine
 
 SMALL = {"hidden": (8, 6), "critics": 3, "backend": "reference"}
@@ -25,8 +24,8 @@ class Rolling:
     def __len__(self):
         return self.rows.reward.shape[1]
 
-    def sample(self, n, *, offset):
-        self.drawn.append((n, offset.tolist()))
+    def sample(self, n, *, offset, first=0):
+        self.drawn.append((n, offset.tolist(), first))
         rows = random_rows(range(len(offset)), n)
         rows.reward = (self.first + torch.arange(n, dtype=torch.float32)).expand(len(offset), n).contiguous()
         return rows
@@ -263,11 +262,11 @@ def test_polyak_of_zero_and_one():
 def test_update_draws_utd_minibatches_and_counts_them():
     agent, buffer = EnsembleSAC(OBS, ACT, seeds=(0, 1), **SMALL), Rolling((0, 1), 50)
     info = agent.update(buffer, utd=3, batch=4)
-    assert buffer.drawn == [(12, [0, 0])] and agent.offset.tolist() == [3, 3]
+    assert buffer.drawn == [(12, [0, 0], 0)] and agent.offset.tolist() == [3, 3]
     assert set(info) == {"critic_loss", "q", "q_target", "actor_loss", "alpha", "alpha_loss", "entropy"}
     assert all(value.shape == (2,) and value.dtype is torch.float32 for value in info.values())
     agent.update(buffer, utd=1, batch=2)
-    assert buffer.drawn[1] == (2, [3, 3])
+    assert buffer.drawn[1] == (2, [3, 3], 0)
 
 
 def test_every_minibatch_has_its_share_of_both_buffers():
@@ -278,7 +277,7 @@ def test_every_minibatch_has_its_share_of_both_buffers():
     rows = sample_mixed(online, offline, 0.25, 3, 8, offset, "here: ")
     expected = [[6 * u + i for i in range(6)] + [100 + 2 * u + i for i in range(2)] for u in range(3)]
     assert rows.reward.tolist() == [sum(expected, [])] * 2 and rows.obs.shape == (2, 24, OBS) and rows.obs.is_contiguous()
-    assert online.drawn == [(18, [6, 6])] and offline.drawn == [(6, [6 + OFFLINE_DRAWS] * 2)]
+    assert online.drawn == [(18, [6, 6], 0)] and offline.drawn == [(6, [6, 6], 18)]
     assert sample_mixed(online, offline, 0.0, 3, 8, offset, "").reward.max() < 100
     assert sample_mixed(online, offline, 1.0, 3, 8, offset, "").reward.min() >= 100
     for second, ratio, message in ((offline, 0.3, "whole number of 8 rows"), (None, 0.5, "without an offline buffer")):

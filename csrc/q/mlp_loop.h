@@ -12,11 +12,11 @@ struct Tail {
   }
 };
 
-// kRows rows side by side: what one waits for (sums across a vector, root, quotient), the others fill. Each row's operations and
-// their order are the same for any kRows.
+// kRows rows side by side: what one waits for (sums across a vector, root, quotient), the others fill. Each row's operations
+// and their order are the same for any kRows.
 template <int kRows>
-REWARM_V void norm_relu_side_by_side(int64_t width, int64_t stride, const Tail& tail, const float* ln_weight, const float* ln_bias,
-                                     float eps, float* z, float* y, float* rstd) {
+REWARM_V void norm_relu_side_by_side(int64_t width, int64_t stride, const Tail& tail, const float* ln_weight,
+                                     const float* ln_bias, float eps, float* z, float* y, float* rstd) {
   const bool has_tail = tail.whole < width;
   const float per_width = 1.0f / static_cast<float>(width);
   Lanes mean[kRows], scale[kRows], sums[kRows];

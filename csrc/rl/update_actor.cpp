@@ -14,12 +14,13 @@ constexpr int64_t kBlock = 64;                    // rows that a thread samples 
 }  // namespace
 
 // Of rows [first, first + rows) of obs [S, stride, O].
-Update::Policy Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept,
-                              int threads) {
+Update::Policy Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride,
+                              float* kept, int threads) {
   const int64_t act = shape_.act, all = shape_.seeds * rows;
   float* out = policy_.floats(all * shape_.actor.outputs);
   actor_.forward(frozen(agent.actor.p),
-                 {obs + first * shape_.obs, stride * shape_.obs, 0, shape_.obs, nullptr, 0, 1, rows, nullptr, 1}, kept, out, threads);
+                 {obs + first * shape_.obs, stride * shape_.obs, 0, shape_.obs, nullptr, 0, 1, rows, nullptr, 1}, kept, out,
+                 threads);
   if (shape_.free_log_std) return {rows, out, agent.log_std.p};
   float *mean = mean_.floats(all * act), *log_std = log_std_.floats(all * act);
   for (int64_t row = 0; row < all; ++row) {
@@ -34,13 +35,14 @@ q::TanhGaussian Update::gaussian(const Policy& policy, int64_t seed, int64_t fir
                                  const float* noise) const {
   const int64_t at = (seed * policy.rows + first) * shape_.act;
   const float* log_std = policy.log_std + (shape_.free_log_std ? seed * shape_.act : at);
-  return {1,     rows, repeat, shape_.act, policy.mean + at, log_std, shape_.free_log_std, noise, q::sigma_bounds(kStdMin, kStdMax),
-          true};
+  return {
+      1,   rows, repeat, shape_.act, policy.mean + at, log_std, shape_.free_log_std, noise, q::sigma_bounds(kStdMin, kStdMax),
+      true};
 }
 
 // noise [S by noise_stride][rows, repeat, A] -> action [S, rows, repeat, A] and, unless null, log_prob [S, rows, repeat].
-void Update::sample(const Policy& policy, const float* noise, int64_t noise_stride, int64_t repeat, float* action, float* log_prob,
-                    int threads) const {
+void Update::sample(const Policy& policy, const float* noise, int64_t noise_stride, int64_t repeat, float* action,
+                    float* log_prob, int threads) const {
   const int64_t blocks = (policy.rows + kBlock - 1) / kBlock;
   parallel_for(threads, shape_.seeds * blocks, [&](int, int64_t i) {
     const int64_t s = i / blocks, first = i % blocks * kBlock, rows = std::min(kBlock, policy.rows - first);

@@ -10,7 +10,8 @@
 namespace rewarm::rl {
 void Update::targets(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t u, int64_t minibatches,
                      const Settings& settings) {
-  const int64_t seeds = shape_.seeds, batch = rows.n / minibatches, k = shape_.backup_actions, act = shape_.act, drawn = shape_.subset;
+  const int64_t seeds = shape_.seeds, batch = rows.n / minibatches, k = shape_.backup_actions, act = shape_.act,
+                drawn = shape_.subset;
   const Policy next = policy(agent, rows.next_obs, u * batch, batch, rows.n, nullptr, settings.threads);
   float* action = action_.floats(seeds * batch * k * act);
   float* log_prob = settings.backup_entropy ? log_prob_.floats(seeds * batch * k) : nullptr;
@@ -104,7 +105,8 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
         dq[data] = td_scale * error;
       }
       if (times > 0) {
-        const float scale = static_cast<float>(times) * weight_[static_cast<size_t>(s)] / static_cast<float>(shape_.subset * batch);
+        const float scale =
+            static_cast<float>(times) * weight_[static_cast<size_t>(s)] / static_cast<float>(shape_.subset * batch);
         sums[2] += static_cast<double>(times) * conserve(slot, *penalty, rows, s * batch + begin, count, scale, q, dq);
       }
       worker.backward(input, begin * of_state, chunk, kept, dq, &gradient, nullptr);
@@ -127,8 +129,8 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
   }
 }
 
-// The penalty of `count` states from row `row` on: q, dq [count][3 n + 1], the data's action last. Writes scale times its gradient
-// into dq, added where the data's action stands; returns the sum of the diffs.
+// The penalty of `count` states from row `row` on: q, dq [count][3 n + 1], the data's action last. Writes scale times its
+// gradient into dq, added where the data's action stands; returns the sum of the diffs.
 double Update::conserve(Critic& slot, const Penalty& penalty, const Rows& rows, int64_t row, int64_t count, float scale,
                         const float* q, float* dq) {
   const int64_t sampled = 3 * penalty.actions, all = sampled + 1;

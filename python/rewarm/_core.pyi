@@ -62,7 +62,7 @@ class EnsembleMlp:
         q: int,
         threads: int,
     ) -> None:
-        """q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
+        """Q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
     def backward(
         self,
         tensors: list[int],
@@ -102,7 +102,7 @@ class EnsembleMlp:
         dx_end: int,
         threads: int,
     ) -> None:
-        """dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
+        """Dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
 
 class AgentUpdate:
     """One learner's update as one chain on the CPU; see csrc/rl/update.h and rewarm/rl/update_cpu.py."""
@@ -360,7 +360,6 @@ def gaussian_log_prob_backward(
     of_mean: int,
     of_log_std: int,
 ) -> None: ...
-
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""
 

@@ -39,7 +39,7 @@ def watch_value(value: float, moments: int, counts: int, decay: float, deviation
 INFO: int
 
 class EnsembleMlp:
-    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors are addresses: each layer's four, the head's two."""
+    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors: addresses, 4 a layer and the head's 2."""
 
     def __init__(
         self, widths: list[int], layer_norm: list[bool], outputs: int, eps: float, seeds: int, critics: int
@@ -83,7 +83,7 @@ class EnsembleMlp:
         dx_end: int,
         threads: int,
     ) -> None:
-        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, each if wanted."""
+        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, if wanted."""
     def lowest(self, q: int, rows: int, q_min: int, critic: int) -> None:
         """The lowest of q [seeds, critics, rows] and whose it is: NaN wins, ties go to the lowest index."""
     def lowest_backward(

@@ -45,9 +45,9 @@ class EnsembleSAC(Agent):
     (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a
     target: the same numbers as drawing last.
 
-    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed, and an update is one call into C++. On
-    a GPU an update whose draws are not given is captured as a CUDA graph when its shape of rows is first met, and replayed; set
-    ``agent.capture = False`` to run it op by op.
+    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed, and an update is one call into C++.
+    On a GPU an update whose draws are not given is captured as a CUDA graph when its shape of rows is first met, and replayed;
+    set ``agent.capture = False`` to run it op by op.
 
     Args:
         obs_dim: Width of an observation, O.

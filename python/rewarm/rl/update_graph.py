@@ -1,4 +1,4 @@
-"""The update of `rewarm.rl.update` as one CUDA graph: captured once for a shape of batch, replayed with new rows and scalars."""
+"""The update of `rewarm.rl.update` as one CUDA graph: captured once for a shape of batch, replayed with new rows."""
 
 from __future__ import annotations
 

@@ -257,7 +257,9 @@ class ReplayBuffer:
             raise InvalidArgument(f"ReplayBuffer.sample: the buffer holds no drawable row of some seed{waiting}")
         n = checked_count("ReplayBuffer.sample: n", n, 1)
         if n > size:
-            raise InvalidArgument(f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}")
+            raise InvalidArgument(
+                f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}"
+            )
         first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
         offsets = checked_offset(self.config, offset, self.device)
         if self._ring is not None:

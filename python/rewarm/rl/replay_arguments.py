@@ -98,7 +98,9 @@ def checked_config(
     if sparse_negative_reward is not None:
         negative = float(np.float32(checked_number(f"{at}sparse_negative_reward", sparse_negative_reward)))
         if discount == 1.0:
-            raise InvalidArgument(f"{at}gamma: expected less than 1 with sparse_negative_reward (r / (1 - gamma)), got {gamma!r}")
+            raise InvalidArgument(
+                f"{at}gamma: expected less than 1 with sparse_negative_reward (r / (1 - gamma)), got {gamma!r}"
+            )
     return ReplayConfig(
         checked_count(f"{at}capacity", capacity, 1, core.MAX_REPLAY_CAPACITY),
         checked_count(f"{at}obs_dim", obs_dim, 1),
@@ -174,7 +176,7 @@ def checked_rows(
     first = as_floats(f"{at}obs", obs)
     lead = first.shape[:-1]
     # Where there is one block its axis may be left out: a lone row, or the rows of one environment or several.
-    fits = len(lead) in (1, 2) and lead[0] == blocks or blocks == 1 and len(lead) < 2
+    fits = (len(lead) in (1, 2) and lead[0] == blocks) or (blocks == 1 and len(lead) < 2)
     if first.ndim == 0 or not fits or first.shape[-1] != config.obs_dim:
         accepted = [[blocks, config.obs_dim], [blocks, "N", config.obs_dim]]
         if blocks == 1:
@@ -228,6 +230,6 @@ def checked_offset(config: ReplayConfig, offset: object, device: torch.device) -
         offsets = offset.detach().expand(n)
     else:
         offsets = torch.full((n,), checked_count("ReplayBuffer.sample: offset", offset, 0, MAX_OFFSET - 1))
-    if offsets.device.type == "cpu" and not (0 <= int(offsets.min()) and int(offsets.max()) < MAX_OFFSET):
+    if offsets.device.type == "cpu" and not (int(offsets.min()) >= 0 and int(offsets.max()) < MAX_OFFSET):
         raise InvalidArgument(f"ReplayBuffer.sample: offset: expected 0 .. 2**56 - 1, got {offsets.tolist()}")
     return offsets.to(device).contiguous()

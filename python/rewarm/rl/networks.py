@@ -140,10 +140,17 @@ def make_network(
 def _orthogonal(shape: tuple[int, ...], keys: Tensor, offset: int, gain: float) -> Tensor:
     """Matrices ``[S, *shape]``, uniform among those with orthonormal rows or columns (Saxe et al. 2014), times a gain."""
     normal = philox(shape, seed=keys, offset=torch.full_like(keys, offset), stream=INIT, kind="normal")
-    wide = shape[-2] < shape[-1]
-    q, r = torch.linalg.qr(normal.mT if wide else normal)
-    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # without the signs of r, q would not be uniform
-    return ((q.mT if wide else q) * gain).contiguous()
+    # Matrix by matrix: LAPACK's last bits depend on how memory is aligned, which in a stack differs from seed to seed.
+    drawn = [_orthonormal(matrix) * gain for matrix in normal.flatten(0, -3).unbind(0)]
+    return torch.stack(drawn).unflatten(0, normal.shape[:-2])
+
+
+def _orthonormal(normal: Tensor) -> Tensor:
+    """Orthonormal rows or columns, whichever are fewer, out of standard normal entries."""
+    wide = normal.shape[0] < normal.shape[1]
+    q, r = torch.linalg.qr((normal.T if wide else normal).clone(memory_format=torch.contiguous_format))
+    q = q * r.diagonal().sign()  # without the signs of r, q would not be uniform
+    return q.T if wide else q
 
 
 def _xavier_uniform(shape: tuple[int, ...], keys: Tensor, offset: int, scale: float) -> Tensor:

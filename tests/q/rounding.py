@@ -33,6 +33,12 @@ class Rounded:
         value = value.detach().double()
         return Rounded(value, torch.zeros_like(value))
 
+    @staticmethod
+    def constant(value: float) -> Rounded:
+        """A number that is not known to be one of float32."""
+        value = torch.tensor(value, dtype=torch.float64)
+        return Rounded(value, U * value.abs())
+
     def __getitem__(self, where) -> Rounded:
         return Rounded(self.v[where], self.e[where])
 
@@ -53,8 +59,8 @@ class Rounded:
         return Rounded(v, e + U * (v.abs() + e))
 
     def times(self, factor: float) -> Rounded:
-        """With an exact factor: one rounding."""
-        return self * Rounded.exact(torch.tensor(factor))
+        """With a factor that is stored in float32: two roundings."""
+        return self * Rounded.constant(factor)
 
     def __matmul__(self, other: Rounded) -> Rounded:
         n = self.v.shape[-1]
@@ -96,4 +102,6 @@ def within(computed: Tensor, exact: Tensor, bound: Tensor, what: str = "") -> No
     error = (computed.detach().cpu().double() - exact).abs()
     limit = 1.01 * bound + 8 * tolerance.SUBNORMAL[torch.float32]
     ok = error <= limit
-    assert bool(ok.all()), f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {float((error / limit).nan_to_num(torch.inf).max()):.3g} of the bound"
+    assert bool(ok.all()), (
+        f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {float((error / limit).nan_to_num(torch.inf).max()):.3g} of the bound"
+    )

@@ -1,7 +1,7 @@
 """Values in float64 beside a bound of what float32 arithmetic may make of them: error analysis while computing.
 
-Every operation adds its own roundings, counted, to what the errors of its inputs do to the result (Higham 2002, chapters 2 and 3).
-A sum of n terms may be taken in any order: each term then meets at most n - 1 additions.
+Every operation adds its own roundings, counted, to what the errors of its inputs do to the result (Higham 2002, chapters 2
+and 3). A sum of n terms may be taken in any order: each term then meets at most n - 1 additions.
 """
 
 from __future__ import annotations
@@ -97,11 +97,10 @@ def check(computed: Tensor, exact: Rounded, what: str = "") -> None:
 
 
 def within(computed: Tensor, exact: Tensor, bound: Tensor, what: str = "") -> None:
-    """|computed - exact| <= bound everywhere; second-order terms that a bound left out have 1 % and the subnormals' own error."""
+    """|computed - exact| <= bound everywhere; 1 % and a few subnormals stand for the second-order terms that it left out."""
     assert computed.shape == exact.shape, (what, computed.shape, exact.shape)
     error = (computed.detach().cpu().double() - exact).abs()
     limit = 1.01 * bound + 8 * tolerance.SUBNORMAL[torch.float32]
     ok = error <= limit
-    assert bool(ok.all()), (
-        f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {float((error / limit).nan_to_num(torch.inf).max()):.3g} of the bound"
-    )
+    worst = float((error / limit).nan_to_num(torch.inf).max())
+    assert bool(ok.all()), f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {worst:.3g} of the bound"

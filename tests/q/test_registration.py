@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from ensemble_cases import backends, ensemble, flat
+
 from rewarm.errors import InvalidArgument
 from rewarm.q import (
     awr_weight,

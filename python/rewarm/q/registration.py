@@ -45,8 +45,17 @@ def recording() -> Iterator[None]:
 
 
 def gradients(output: Tensor, gradient: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    """Gradients of those inputs that ask for one."""
-    return list(torch.autograd.grad(output, [t for t in inputs if t.requires_grad], gradient))
+    """Gradients of those inputs that ask for one, each in memory of its own, as a registered op must return them."""
+    found = torch.autograd.grad(output, [t for t in inputs if t.requires_grad], gradient)
+    taken = {gradient.untyped_storage().data_ptr()}
+    own = []
+    for g in found:
+        storage = g.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != g.numel() * g.element_size() or not g.is_contiguous():
+            g = g.clone(memory_format=torch.contiguous_format)
+        taken.add(g.untyped_storage().data_ptr())
+        own.append(g)
+    return own
 
 
 def leaf(t: Tensor, needs: bool) -> Tensor:

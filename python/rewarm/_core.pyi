@@ -360,7 +360,6 @@ def gaussian_log_prob_backward(
     of_mean: int,
     of_log_std: int,
 ) -> None: ...
-
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""
 

@@ -221,8 +221,7 @@ def backward_kernel(
     normalised,  # as forward_kernel kept them
     rstds,
     dz_ptrs,  # a tuple over the layers: [slots, width]
-    partials,  # likewise: [*S, n_drawn, n_tiles, 3, width], sums of dz, g n and g over a tile
-    head_partials,  # [*S, n_drawn, n_tiles, HEAD_SUMS]
+    partials,  # [*S, n_drawn, n_tiles, SUMS]: sums over a tile; of every layer dz, g n and g, then the head's
     dx_ptr,  # [*S, n_drawn, all_rows, D]; without n_drawn where grouped
     dactions_ptr,  # [*S, n_drawn, all_rows, A]; likewise
     first,
@@ -238,7 +237,8 @@ def backward_kernel(
     NORMS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     PADDED_OUTPUTS: tl.constexpr,
-    HEAD_SUMS: tl.constexpr,
+    OFFSETS: tl.constexpr,  # a tuple over the layers and the head: its first column of the partials
+    SUMS: tl.constexpr,
     NEED_WEIGHTS: tl.constexpr,
     NEED_X: tl.constexpr,
     NEED_ACTIONS: tl.constexpr,
@@ -261,39 +261,22 @@ def backward_kernel(
     if not GROUPED:
         q_row = place * all_rows + row
     last: tl.constexpr = len(WIDTHS) - 1
+    if NEED_WEIGHTS:
+        sums = partials + (place * n_tiles + tile) * SUMS
     for layer in tl.static_range(last, -1, -1):
         j = tl.arange(0, PADDED[layer])
         inside = j < WIDTHS[layer]
         within = exists[:, None] & inside[None, :]
-        z_rows = slot * WIDTHS[layer]
-        gamma = tl.full([PADDED[layer]], 1.0, tl.float32)
-        n = tl.load(normalised[layer] + z_rows[:, None] + j[None, :], mask=within, other=0.0)
-        y = n
-        if NORMS[layer]:
-            gamma = tl.load(gammas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
-            y = n * gamma[None, :] + tl.load(betas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)[None, :]
         if layer == last:
             if OUTPUTS == 0:
                 dq = tl.load(dq_ptr + q_row, mask=exists, other=0.0)
                 w = tl.load(head_weight + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
                 dh = dq[:, None] * w[None, :]
-                if NEED_WEIGHTS:
-                    sums = head_partials + (place * n_tiles + tile) * HEAD_SUMS
-                    dw = tl.sum(tl.where(within, relu(y) * dq[:, None], 0.0), axis=0)
-                    tl.store(sums + j, dw, mask=inside)
-                    tl.store(sums + WIDTHS[layer], tl.sum(dq, axis=0))
             else:
                 dh = transposed_product(
                     dq_ptr + q_row * OUTPUTS, exists, head_weight + critic * (WIDTHS[layer] * OUTPUTS), j, inside,
                     OUTPUTS, BLOCK_R, PADDED[layer], PADDED_OUTPUTS, "ieee", EMULATE,
                 )  # fmt: skip
-                if NEED_WEIGHTS:
-                    o = tl.arange(0, PADDED_OUTPUTS)
-                    real = o < OUTPUTS
-                    dq = tl.load(
-                        dq_ptr + (q_row * OUTPUTS)[:, None] + o[None, :], mask=exists[:, None] & real[None, :], other=0.0
-                    )
-                    tl.store(head_partials + (place * n_tiles + tile) * HEAD_SUMS + o, tl.sum(dq, axis=0), mask=real)
             dh = tl.where(known, dh, float("nan"))
         else:
             tl.debug_barrier()  # dz of the layer above was written by other threads of this program
@@ -303,17 +286,34 @@ def backward_kernel(
                 weights[layer + 1] + critic * (WIDTHS[layer] * WIDTHS[layer + 1]),
                 j, inside, WIDTHS[layer + 1], BLOCK_R, PADDED[layer], BLOCK_K, PRECISION, EMULATE,
             )  # fmt: skip
+        # n is loaded after the product: a second tile across it would not fit into the registers.
+        here = (slot * WIDTHS[layer])[:, None] + j[None, :]
+        n = tl.load(normalised[layer] + here, mask=within, other=0.0)
+        y = n
+        if NORMS[layer]:
+            gamma = tl.load(gammas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
+            y = n * gamma[None, :] + tl.load(betas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)[None, :]
+        if layer == last and NEED_WEIGHTS:
+            if OUTPUTS == 0:
+                dw = tl.sum(tl.where(within, relu(y) * dq[:, None], 0.0), axis=0)
+                tl.store(sums + OFFSETS[last + 1] + j, dw, mask=inside)
+                tl.store(sums + OFFSETS[last + 1] + WIDTHS[layer], tl.sum(dq, axis=0))
+            else:
+                o = tl.arange(0, PADDED_OUTPUTS)
+                real = o < OUTPUTS
+                every = (q_row * OUTPUTS)[:, None] + o[None, :]
+                dq = tl.load(dq_ptr + every, mask=exists[:, None] & real[None, :], other=0.0)
+                tl.store(sums + OFFSETS[last + 1] + o, tl.sum(dq, axis=0), mask=real)
         dz = tl.where((y > 0.0) & within, dh, 0.0)
-        sums = partials[layer] + (place * n_tiles + tile) * (3 * WIDTHS[layer])
         if NORMS[layer]:
             if NEED_WEIGHTS:
-                tl.store(sums + WIDTHS[layer] + j, tl.sum(dz * n, axis=0), mask=inside)
-                tl.store(sums + 2 * WIDTHS[layer] + j, tl.sum(dz, axis=0), mask=inside)
+                tl.store(sums + OFFSETS[layer] + WIDTHS[layer] + j, tl.sum(dz * n, axis=0), mask=inside)
+                tl.store(sums + OFFSETS[layer] + 2 * WIDTHS[layer] + j, tl.sum(dz, axis=0), mask=inside)
             rstd = tl.load(rstds[layer] + slot, mask=exists, other=0.0)
             dz = normalise_backward(n, rstd, dz, gamma, WIDTHS[layer])
         if NEED_WEIGHTS:
-            tl.store(sums + j, tl.sum(tl.where(within, dz, 0.0), axis=0), mask=inside)
-        tl.store(dz_ptrs[layer] + z_rows[:, None] + j[None, :], dz, mask=within)
+            tl.store(sums + OFFSETS[layer] + j, tl.sum(tl.where(within, dz, 0.0), axis=0), mask=inside)
+        tl.store(dz_ptrs[layer] + here, dz, mask=within)
     if NEED_X | NEED_ACTIONS:
         tl.debug_barrier()
         begin: tl.constexpr = 0 if NEED_X else D

@@ -225,18 +225,13 @@ def run_backward(
     new = e.x.new_empty
     weights = parameters is not None
     dz = tuple(torch.empty_like(n) for n in kept.normalised)
-    partials = tuple(new(places * n_tiles * 3 * width if weights else 0) for width in shape.widths)
-    head_partials = new(places * n_tiles * shape.head_sums if weights else 0)
+    partials = new(places * n_tiles * shape.sum_offsets[-1]) if weights else None
     shared: dict[str, Any] = e.sizes(first, n_rows) | {
         "n_tiles": n_tiles,
         "index_ptr": e.index,
-        "gammas": e.layers(2),
-        "betas": e.layers(3),
-        "normalised": kept.normalised,
         "dq_ptr": dq,
         "dz_ptrs": dz,
         "partials": partials,
-        "head_partials": head_partials,
     }
     with surroundings("ensemble_mlp", e.x.device):
         if places and n_rows:
@@ -245,7 +240,10 @@ def run_backward(
                 rows_ptr=grouped and grouped.rows,
                 counts_ptr=grouped and grouped.counts,
                 weights=e.layers(0),
+                gammas=e.layers(2),
+                betas=e.layers(3),
                 head_weight=e.parameters[-2],
+                normalised=kept.normalised,
                 rstds=kept.rstds,
                 dx_ptr=inputs.x,
                 dactions_ptr=inputs.actions,
@@ -257,6 +255,9 @@ def run_backward(
         if parameters is not None and shape.seeds:
             weight_gradients_kernel[(shape.weight_starts[-1], shape.seeds * shape.critics)](
                 **(shared | e.inputs()),
+                inputs=kept.normalised[:1] + kept.normalised,
+                gammas=e.layers(2)[:1] + e.layers(2),
+                betas=e.layers(3)[:1] + e.layers(3),
                 d_weights=parameters[:-2:4],
                 d_biases=parameters[1:-2:4],
                 d_gammas=parameters[2:-2:4],

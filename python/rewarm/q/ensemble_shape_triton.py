@@ -70,9 +70,16 @@ class EnsembleShape:
         return {"num_warps": 4, "enable_fp_fusion": True}
 
     @property
-    def head_sums(self) -> int:
-        """Sums of a tile that the head needs: of a vector, its gradient and that of the bias; else those of the biases."""
-        return self.outputs or self.widths[-1] + 1
+    def sum_offsets(self) -> tuple[int, ...]:
+        """Where the sums that a tile leaves begin: of every layer dz, g n and g, of the head; and how many there are.
+
+        The head leaves the gradient of a vector and of its bias, of a matrix that of the biases alone.
+        """
+        offsets = [0]
+        for width in self.widths:
+            offsets.append(offsets[-1] + 3 * width)
+        offsets.append(offsets[-1] + (self.outputs or self.widths[-1] + 1))
+        return tuple(offsets)
 
     @property
     def chunk_rows(self) -> int:
@@ -111,7 +118,8 @@ class EnsembleShape:
         """Constants of `backward_kernel`."""
         columns = (self.observation if x else 0) + (self.action if actions else 0)
         return self._shared(grouped) | {
-            "HEAD_SUMS": self.head_sums,
+            "OFFSETS": self.sum_offsets[:-1],
+            "SUMS": self.sum_offsets[-1],
             "NEED_WEIGHTS": weights,
             "NEED_X": x,
             "NEED_ACTIONS": actions,
@@ -120,20 +128,27 @@ class EnsembleShape:
 
     def weight_constants(self) -> dict[str, Any]:
         """Constants of `weight_gradients_kernel`."""
-        constants = self._shared(grouped=False) | WEIGHT_BLOCKS | {"HEAD_SUMS": self.head_sums, "STARTS": self.weight_starts}
+        constants = self._shared(grouped=False) | WEIGHT_BLOCKS
         for unused in ("PADDED", "GROUPED", "BLOCK_K"):
             del constants[unused]
-        return constants
+        return constants | {
+            "INPUTS": (self.observation + self.action, *self.widths),
+            "INPUT_NORMS": (False, *self.norms),
+            "OFFSETS": self.sum_offsets[:-1],
+            "SUMS": self.sum_offsets[-1],
+            "STARTS": self.weight_starts[:-1],
+        }
 
     @property
     def weight_starts(self) -> tuple[int, ...]:
-        """First program of every layer, of the head, and how many there are, for one critic."""
+        """First program of every layer, of a head of several outputs, of the sums of tiles; and how many, for one critic."""
         block_i, block_o = WEIGHT_BLOCKS["BLOCK_I"], WEIGHT_BLOCKS["BLOCK_O"]
         starts, inputs = [0], self.observation + self.action
         for width in self.widths:
             starts.append(starts[-1] + triton.cdiv(inputs, block_i) * triton.cdiv(width, block_o))
             inputs = width
-        starts.append(starts[-1] + triton.cdiv(self.widths[-1], block_i if self.outputs else block_o))
+        starts.append(starts[-1] + (triton.cdiv(self.widths[-1], block_i) if self.outputs else 0))
+        starts.append(starts[-1] + triton.cdiv(self.sum_offsets[-1], block_o))
         return tuple(starts)
 
 

@@ -16,28 +16,6 @@ from rewarm.q.gemm_triton import product
 
 
 @triton.jit
-def sum_of_tiles(
-    partials, index_ptr, seed, e, n_drawn, n_tiles, offset, j, inside,
-    PITCH: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_O: tl.constexpr, INDEXED: tl.constexpr,
-):  # fmt: skip
-    """Sum of one row of partials over the tiles of all draws of critic `e`, in their order: [BLOCK_O]."""
-    total = tl.zeros([BLOCK_T, BLOCK_O], dtype=tl.float32)
-    begin, end = e, e + 1
-    if INDEXED:
-        begin, end = e * 0, n_drawn
-    for m in range(begin, end):
-        place = seed * n_drawn + m
-        count = n_tiles
-        if INDEXED:
-            count = tl.where(tl.load(index_ptr + place) == e, n_tiles, 0)
-        for t0 in range(0, count, BLOCK_T):
-            t = t0 + tl.arange(0, BLOCK_T)
-            source = partials + (place * n_tiles + t)[:, None] * PITCH + offset + j[None, :]
-            total += tl.load(source, mask=(t < n_tiles)[:, None] & inside[None, :], other=0.0)
-    return tl.sum(total, axis=0)
-
-
-@triton.jit
 def put(target, value, inside, accumulate):
     """Stores a gradient, or adds it to that of the chunks of rows before."""
     if accumulate != 0:
@@ -46,23 +24,36 @@ def put(target, value, inside, accumulate):
 
 
 @triton.jit
+def draws_of(e, n_drawn, INDEXED: tl.constexpr):
+    """The range of draws in which critic `e` can be."""
+    begin, end = e, e + 1
+    if INDEXED:
+        begin, end = e * 0, e * 0 + n_drawn
+    return begin, end
+
+
+@triton.jit
+def count_of(index_ptr, place, e, count, INDEXED: tl.constexpr):
+    """`count` where draw `place` is critic `e`, else 0."""
+    if INDEXED:
+        count = tl.where(tl.load(index_ptr + place) == e, count, 0)
+    return count
+
+
+@triton.jit
 def weight_sum(
     x_ptr, x_seed, x_critic, actions_ptr, actions_seed, normalised, gamma, beta, dz_ptr, index_ptr,
-    seed, e, first, n_rows, all_rows, repeats, n_drawn, dz_first, dz_rows, i, o,
+    seed, e, first, n_rows, repeats, n_drawn, dz_first, dz_rows, i, o,
     LAYER: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr, NORM: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
     INDEXED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr,
     PRECISION: tl.constexpr, EMULATE: tl.constexpr,
 ):  # fmt: skip
     """h^T dz of critic `e` over its draws and rows, in their order: rows `i` and columns `o` of the gradient of W."""
     acc = tl.zeros([BLOCK_I, BLOCK_O], dtype=tl.float32)
-    begin, end = e, e + 1
-    if INDEXED:
-        begin, end = e * 0, n_drawn
+    begin, end = draws_of(e, n_drawn, INDEXED)
     for m in range(begin, end):
         place = seed * n_drawn + m
-        count = n_rows
-        if INDEXED:
-            count = tl.where(tl.load(index_ptr + place) == e, n_rows, 0)
+        count = count_of(index_ptr, place, e, n_rows, INDEXED)
         for r0 in range(0, count, BLOCK_R):
             r = r0 + tl.arange(0, BLOCK_R)
             exists = r < n_rows
@@ -79,45 +70,30 @@ def weight_sum(
 
 
 @triton.jit
-def layer_gradients(
-    x_ptr, x_seed, x_critic, actions_ptr, actions_seed, normalised, gamma, beta, dz_ptr, partials, index_ptr,
-    d_weight, d_bias, d_gamma, d_beta,
-    piece, critic, seed, e, first, n_rows, all_rows, repeats, n_tiles, n_drawn, accumulate,
-    LAYER: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr, NORM_BEFORE: tl.constexpr, NORM: tl.constexpr,
-    D: tl.constexpr, A: tl.constexpr, INDEXED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_I: tl.constexpr,
-    BLOCK_O: tl.constexpr, BLOCK_T: tl.constexpr, PRECISION: tl.constexpr, EMULATE: tl.constexpr,
+def sums_of_tiles(
+    partials, index_ptr, seed, e, n_drawn, n_tiles, j,
+    SUMS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_J: tl.constexpr, INDEXED: tl.constexpr,
 ):  # fmt: skip
-    """One tile of dW of a layer; the programs of its first rows also sum the partials of bias and LayerNorm."""
-    across: tl.constexpr = (OUT + BLOCK_O - 1) // BLOCK_O
-    i = (piece // across) * BLOCK_I + tl.arange(0, BLOCK_I)
-    o = (piece % across) * BLOCK_O + tl.arange(0, BLOCK_O)
-    dw = weight_sum(
-        x_ptr, x_seed, x_critic, actions_ptr, actions_seed, normalised, gamma, beta, dz_ptr, index_ptr,
-        seed, e, first, n_rows, all_rows, repeats, n_drawn, 0, n_rows, i, o,
-        LAYER, IN, OUT, NORM_BEFORE, D, A, INDEXED, BLOCK_R, BLOCK_I, BLOCK_O, PRECISION, EMULATE,
-    )  # fmt: skip
-    inside = (i < IN)[:, None] & (o < OUT)[None, :]
-    put(d_weight + critic * (IN * OUT) + i[:, None] * OUT + o[None, :], dw, inside, accumulate)
-    if piece < across:
-        real = o < OUT
-        db = sum_of_tiles(
-            partials, index_ptr, seed, e, n_drawn, n_tiles, 0, o, real, 3 * OUT, BLOCK_T, BLOCK_O, INDEXED
-        )  # fmt: skip
-        put(d_bias + critic * OUT + o, db, real, accumulate)
-        if NORM:
-            dg = sum_of_tiles(
-                partials, index_ptr, seed, e, n_drawn, n_tiles, OUT, o, real, 3 * OUT, BLOCK_T, BLOCK_O, INDEXED
-            )  # fmt: skip
-            put(d_gamma + critic * OUT + o, dg, real, accumulate)
-            d = sum_of_tiles(
-                partials, index_ptr, seed, e, n_drawn, n_tiles, 2 * OUT, o, real, 3 * OUT, BLOCK_T, BLOCK_O, INDEXED
-            )  # fmt: skip
-            put(d_beta + critic * OUT + o, d, real, accumulate)
+    """Columns `j` of what the tiles of all draws of critic `e` left, summed in their order."""
+    total = tl.zeros([BLOCK_T, BLOCK_J], dtype=tl.float32)
+    begin, end = draws_of(e, n_drawn, INDEXED)
+    for m in range(begin, end):
+        place = seed * n_drawn + m
+        count = count_of(index_ptr, place, e, n_tiles, INDEXED)
+        for t0 in tl.range(0, count, BLOCK_T, num_stages=1):
+            t = t0 + tl.arange(0, BLOCK_T)
+            source = partials + (place * n_tiles + t)[:, None] * SUMS + j[None, :]
+            total += tl.load(source, mask=(t < n_tiles)[:, None] & (j < SUMS)[None, :], other=0.0)
+    return tl.sum(total, axis=0)
 
 
-@triton.jit(
-    do_not_specialize=["first", "n_rows", "all_rows", "repeats", "n_tiles", "n_drawn", "n_critics", "accumulate"],
-)
+@triton.jit
+def place_column(target, sums, j, critic, accumulate, WIDTH: tl.constexpr):
+    """Stores those of `sums` that belong to this gradient: columns `j` within [0, WIDTH)."""
+    put(target + critic * WIDTH + j, sums, (j >= 0) & (j < WIDTH), accumulate)
+
+
+@triton.jit(do_not_specialize=["first", "n_rows", "all_rows", "repeats", "n_tiles", "n_drawn", "n_critics", "accumulate"])
 def weight_gradients_kernel(
     x_ptr,
     x_seed,
@@ -125,13 +101,12 @@ def weight_gradients_kernel(
     actions_ptr,
     actions_seed,
     index_ptr,
-    gammas,
-    betas,
-    normalised,
+    inputs,  # a tuple over the layers and the head: what was kept of the layer below; of the first, nothing
+    gammas,  # likewise
+    betas,  # likewise
     dq_ptr,
-    dz_ptrs,  # of backward_kernel, like all above
-    partials,
-    head_partials,
+    dz_ptrs,  # a tuple over the layers, of backward_kernel
+    partials,  # [*S, n_drawn, n_tiles, SUMS], likewise
     d_weights,  # tuples over the layers, shaped as the parameters
     d_biases,
     d_gammas,
@@ -148,12 +123,15 @@ def weight_gradients_kernel(
     accumulate,  # add to the gradients of the chunks of rows before
     D: tl.constexpr,
     A: tl.constexpr,
-    WIDTHS: tl.constexpr,
-    NORMS: tl.constexpr,
-    STARTS: tl.constexpr,  # first program of every layer, of the head, and the end
+    INPUTS: tl.constexpr,  # a tuple over the layers and the head
+    INPUT_NORMS: tl.constexpr,  # likewise
+    WIDTHS: tl.constexpr,  # a tuple over the layers
+    NORMS: tl.constexpr,  # likewise
+    OFFSETS: tl.constexpr,  # a tuple over the layers and the head: its first column of the partials
+    STARTS: tl.constexpr,  # likewise: its first program; then that of the sums of tiles
     OUTPUTS: tl.constexpr,
     PADDED_OUTPUTS: tl.constexpr,
-    HEAD_SUMS: tl.constexpr,
+    SUMS: tl.constexpr,
     INDEXED: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_I: tl.constexpr,
@@ -168,44 +146,47 @@ def weight_gradients_kernel(
     """
     program, critic = tl.program_id(0), tl.program_id(1).to(tl.int64)
     seed, e = critic // n_critics, critic % n_critics
-    last: tl.constexpr = len(WIDTHS) - 1
+    head: tl.constexpr = len(WIDTHS)
     for layer in tl.static_range(len(WIDTHS)):
         if (program >= STARTS[layer]) & (program < STARTS[layer + 1]):
-            before = 0 if layer == 0 else layer - 1
-            layer_gradients(
-                x_ptr, x_seed, x_critic, actions_ptr, actions_seed, normalised[before],
-                gammas[before] + critic * WIDTHS[before], betas[before] + critic * WIDTHS[before],
-                dz_ptrs[layer], partials[layer], index_ptr,
-                d_weights[layer], d_biases[layer], d_gammas[layer], d_betas[layer],
-                program - STARTS[layer], critic, seed, e, first, n_rows, all_rows, repeats, n_tiles, n_drawn, accumulate,
-                layer, D + A if layer == 0 else WIDTHS[before], WIDTHS[layer], NORMS[before], NORMS[layer], D, A,
-                INDEXED, BLOCK_R, BLOCK_I, BLOCK_O, BLOCK_T, PRECISION, EMULATE,
+            piece = program - STARTS[layer]
+            across = (WIDTHS[layer] + BLOCK_O - 1) // BLOCK_O
+            i = (piece // across) * BLOCK_I + tl.arange(0, BLOCK_I)
+            o = (piece % across) * BLOCK_O + tl.arange(0, BLOCK_O)
+            dw = weight_sum(
+                x_ptr, x_seed, x_critic, actions_ptr, actions_seed, inputs[layer],
+                gammas[layer] + critic * INPUTS[layer], betas[layer] + critic * INPUTS[layer], dz_ptrs[layer], index_ptr,
+                seed, e, first, n_rows, repeats, n_drawn, 0, n_rows, i, o,
+                layer, INPUTS[layer], WIDTHS[layer], INPUT_NORMS[layer], D, A,
+                INDEXED, BLOCK_R, BLOCK_I, BLOCK_O, PRECISION, EMULATE,
             )  # fmt: skip
-    if program >= STARTS[last + 1]:
-        piece = program - STARTS[last + 1]
-        width: tl.constexpr = WIDTHS[last]
-        if OUTPUTS == 0:
-            j = piece * BLOCK_O + tl.arange(0, BLOCK_O)
-            dw = sum_of_tiles(
-                head_partials, index_ptr, seed, e, n_drawn, n_tiles, 0, j, j < width, HEAD_SUMS, BLOCK_T, BLOCK_O, INDEXED
-            )
-            put(d_head_weight + critic * width + j, dw, j < width, accumulate)
-        else:
-            i = piece * BLOCK_I + tl.arange(0, BLOCK_I)
+            target = d_weights[layer] + critic * (INPUTS[layer] * WIDTHS[layer])
+            inside = (i < INPUTS[layer])[:, None] & (o < WIDTHS[layer])[None, :]
+            put(target + i[:, None] * WIDTHS[layer] + o[None, :], dw, inside, accumulate)
+    if OUTPUTS > 0:
+        if (program >= STARTS[head]) & (program < STARTS[head + 1]):
+            i = (program - STARTS[head]) * BLOCK_I + tl.arange(0, BLOCK_I)
             o = tl.arange(0, PADDED_OUTPUTS)
             dw = weight_sum(
-                x_ptr, x_seed, x_critic, actions_ptr, actions_seed, normalised[last],
-                gammas[last] + critic * width, betas[last] + critic * width, dq_ptr, index_ptr,
-                seed, e, first, n_rows, all_rows, repeats, n_drawn, first, all_rows, i, o,
-                last + 1, width, OUTPUTS, NORMS[last], D, A, INDEXED, BLOCK_R, BLOCK_I, PADDED_OUTPUTS, "ieee", EMULATE,
+                x_ptr, x_seed, x_critic, actions_ptr, actions_seed, inputs[head],
+                gammas[head] + critic * INPUTS[head], betas[head] + critic * INPUTS[head], dq_ptr, index_ptr,
+                seed, e, first, n_rows, repeats, n_drawn, first, all_rows, i, o,
+                head, INPUTS[head], OUTPUTS, INPUT_NORMS[head], D, A,
+                INDEXED, BLOCK_R, BLOCK_I, PADDED_OUTPUTS, "ieee", EMULATE,
             )  # fmt: skip
-            inside = (i < width)[:, None] & (o < OUTPUTS)[None, :]
-            put(d_head_weight + critic * (width * OUTPUTS) + i[:, None] * OUTPUTS + o[None, :], dw, inside, accumulate)
-        if piece == 0:
-            n_biases: tl.constexpr = 1 if OUTPUTS == 0 else OUTPUTS
-            o = tl.arange(0, PADDED_OUTPUTS)
-            db = sum_of_tiles(
-                head_partials, index_ptr, seed, e, n_drawn, n_tiles, HEAD_SUMS - n_biases, o, o < n_biases,
-                HEAD_SUMS, BLOCK_T, PADDED_OUTPUTS, INDEXED,
-            )  # fmt: skip
-            put(d_head_bias + critic * n_biases + o, db, o < n_biases, accumulate)
+            inside = (i < INPUTS[head])[:, None] & (o < OUTPUTS)[None, :]
+            target = d_head_weight + critic * (INPUTS[head] * OUTPUTS)
+            put(target + i[:, None] * OUTPUTS + o[None, :], dw, inside, accumulate)
+    if program >= STARTS[head + 1]:
+        j = (program - STARTS[head + 1]) * BLOCK_O + tl.arange(0, BLOCK_O)
+        sums = sums_of_tiles(partials, index_ptr, seed, e, n_drawn, n_tiles, j, SUMS, BLOCK_T, BLOCK_O, INDEXED)
+        for layer in tl.static_range(len(WIDTHS)):
+            place_column(d_biases[layer], sums, j - OFFSETS[layer], critic, accumulate, WIDTHS[layer])
+            if NORMS[layer]:
+                place_column(d_gammas[layer], sums, j - OFFSETS[layer] - WIDTHS[layer], critic, accumulate, WIDTHS[layer])
+                place_column(d_betas[layer], sums, j - OFFSETS[layer] - 2 * WIDTHS[layer], critic, accumulate, WIDTHS[layer])
+        if OUTPUTS > 0:
+            place_column(d_head_bias, sums, j - OFFSETS[head], critic, accumulate, OUTPUTS)
+        else:
+            place_column(d_head_weight, sums, j - OFFSETS[head], critic, accumulate, INPUTS[head])
+            place_column(d_head_bias, sums, j - OFFSETS[head] - INPUTS[head], critic, accumulate, 1)

@@ -1,4 +1,4 @@
-"""The C++ core: schedules, the CPU optimizer step, and the checks in front of every backend."""
+"""The C++ core: schedules, the CPU optimizer step, Q-value ops, and the reader of the trace."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,6 +93,133 @@ class AdamWPlan:
         sum_of_squares: float | None,
     ) -> int: ...
     def sum_squares_cpu(self, classes: NDArray[np.int32], n_classes: int, threads: int) -> list[float]: ...
+
+DRAW_WORDS: int
+DRAW_UNIFORM: int
+DRAW_NORMAL: int
+NORMAL_ERROR: float
+
+def philox(seeds: int, offsets: int, s: int, stream: int, kind: int, n: int, out: int) -> None:
+    """Draws of csrc/q/draw.h by address: seeds and offsets [s] of 64 bits, out [s, n] of 32 bits."""
+
+def draw_subset(
+    seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int
+) -> None:
+    """Indices of critics by address: seeds and offsets [s], out int64 [s, subset]."""
+
+def td_target(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    reward: int,
+    terminated: int,
+    q_next: int,
+    log_prob: int,
+    alpha: int,
+    alpha_stride: int,
+    gamma: float,
+    y: int,
+) -> None:
+    """Targets by address, see csrc/q/td_target.h; 0 stands for a tensor that is not given, here and below."""
+
+def cql_penalty(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    q_sampled: int,
+    q_data: int,
+    log_density: int,
+    mc_return: int,
+    first_bounded: int,
+    temperature: float,
+    diff: int,
+) -> None:
+    """The conservative penalty by address, see csrc/q/cql_penalty.h."""
+
+def cql_penalty_backward(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    q_sampled: int,
+    q_data: int,
+    log_density: int,
+    mc_return: int,
+    first_bounded: int,
+    temperature: float,
+    g: int,
+    of_sampled: int,
+    of_data: int,
+) -> None: ...
+def expectile_loss(q: int, v: int, expectile: float, s: int, n: int, mean: bool, loss: int) -> None:
+    """IQL's value loss of q and v [s, n] by address, see csrc/q/expectile_loss.h."""
+
+def expectile_loss_backward(q: int, v: int, expectile: float, s: int, n: int, g: int, mean: bool, of_q: int) -> None: ...
+def awr_weight(q: int, v: int, beta: float, max_weight: float, n: int, weight: int) -> None:
+    """Weights of n advantages by address, see csrc/q/awr_weight.h."""
+
+def tanh_gaussian(
+    seeds: int,
+    batch: int,
+    samples: int,
+    actions: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    noise: int,
+    std_min: float,
+    std_max: float,
+    squash: bool,
+    action: int,
+    log_prob: int,
+) -> None:
+    """Actions of a policy by address, see csrc/q/tanh_gaussian.h."""
+
+def tanh_gaussian_backward(
+    seeds: int,
+    batch: int,
+    samples: int,
+    actions: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    noise: int,
+    std_min: float,
+    std_max: float,
+    squash: bool,
+    of_action: int,
+    of_log_prob: int,
+    of_mean: int,
+    of_log_std: int,
+) -> None: ...
+def gaussian_log_prob(
+    seeds: int,
+    batch: int,
+    actions: int,
+    action: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    std_min: float,
+    std_max: float,
+    log_prob: int,
+) -> None: ...
+def gaussian_log_prob_backward(
+    seeds: int,
+    batch: int,
+    actions: int,
+    action: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    std_min: float,
+    std_max: float,
+    of_log_prob: int,
+    of_mean: int,
+    of_log_std: int,
+) -> None: ...
 
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""

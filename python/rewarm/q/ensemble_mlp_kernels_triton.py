@@ -222,8 +222,8 @@ def backward_kernel(
     rstds,
     dz_ptrs,  # a tuple over the layers: [slots, width]
     partials,  # [*S, n_drawn, n_tiles, SUMS]: sums over a tile; of every layer dz, g n and g, then the head's
-    dx_ptr,  # [*S, n_drawn, all_rows, D]; without n_drawn where grouped
-    dactions_ptr,  # [*S, n_drawn, all_rows, A]; likewise
+    dx_ptr,  # [*S, n_drawn, all_rows, D]; without n_drawn where grouped, unless X_BY_CRITIC
+    dactions_ptr,  # [*S, n_drawn, all_rows, A]; without n_drawn where grouped
     first,
     n_rows,
     all_rows,
@@ -242,6 +242,7 @@ def backward_kernel(
     NEED_WEIGHTS: tl.constexpr,
     NEED_X: tl.constexpr,
     NEED_ACTIONS: tl.constexpr,
+    X_BY_CRITIC: tl.constexpr,
     INDEXED: tl.constexpr,
     GROUPED: tl.constexpr,
     BLOCK_R: tl.constexpr,
@@ -277,7 +278,7 @@ def backward_kernel(
                     dq_ptr + q_row * OUTPUTS, exists, head_weight + critic * (WIDTHS[layer] * OUTPUTS), j, inside,
                     OUTPUTS, BLOCK_R, PADDED[layer], PADDED_OUTPUTS, "ieee", EMULATE,
                 )  # fmt: skip
-            dh = tl.where(known, dh, float("nan"))
+            dh = tl.where(known, dh, 0.0)  # q is a constant NaN there
         else:
             tl.debug_barrier()  # dz of the layer above was written by other threads of this program
             dh = transposed_product(
@@ -325,7 +326,10 @@ def backward_kernel(
                 WIDTHS[0], BLOCK_R, BLOCK_C, BLOCK_K, PRECISION, EMULATE,
             )  # fmt: skip
             if NEED_X:
-                target = dx_ptr + (q_row * D)[:, None] + c[None, :]
+                x_row = q_row
+                if X_BY_CRITIC:
+                    x_row = place * all_rows + row
+                target = dx_ptr + (x_row * D)[:, None] + c[None, :]
                 tl.store(target, dinput, mask=exists[:, None] & (c < D)[None, :])
             if NEED_ACTIONS:
                 is_action = (c >= D) & (c < end)

@@ -248,7 +248,11 @@ def run_backward(
                 dx_ptr=inputs.x,
                 dactions_ptr=inputs.actions,
                 **shape.backward_constants(
-                    weights=weights, x=inputs.x is not None, actions=inputs.actions is not None, grouped=grouped is not None
+                    weights=weights,
+                    x=inputs.x is not None,
+                    actions=inputs.actions is not None,
+                    grouped=grouped is not None,
+                    x_by_critic=e.x_critic != 0,
                 ),
                 **shape.row_options,
             )
@@ -358,6 +362,7 @@ def ensemble_mlp(
     x: Tensor,
     layers: Layers,
     head: Head,
+    *,
     actions: Tensor | None = None,
     index: Tensor | None = None,
     eps: float = 1e-6,

@@ -60,14 +60,29 @@ class EnsembleShape:
         return 2 * few if self.rows >= MANY_ROWS and widest <= 512 else few
 
     @property
+    def block_k(self) -> int:
+        """Summed columns that a product takes at once: what fits into 99 KB of shared memory, the least since sm_80."""
+        few = self.precision == "fp32" or max(self.padded) > 256 or self.block_r > 32
+        return 16 if few else 32
+
+    @property
     def row_options(self) -> dict[str, Any]:
-        """Warps of the kernels that walk over rows: 64 sums of a tile a thread, where there are so many."""
-        return {"num_warps": 8 if self.block_r * max(self.padded) > 8192 else 4, "enable_fp_fusion": True}
+        """Warps and stages of the kernels that walk over rows.
+
+        Of a tile of 8192 sums 8 warps spill nothing (4 did). Tiles of many rows, 16384 sums, spill up to 184 bytes a thread
+        in the LayerNorm of backward, outside the loop over products (`python -m rewarm.q.ahead_of_time` shows it).
+        """
+        tile = self.block_r * max(self.padded)
+        return {
+            "num_warps": 8 if tile > 4096 else 4,
+            "num_stages": 2 if max(self.padded) > 512 else 3,
+            "enable_fp_fusion": True,
+        }
 
     @property
     def weight_options(self) -> dict[str, Any]:
         """Warps of `weight_gradients_kernel`."""
-        return {"num_warps": 4, "enable_fp_fusion": True}
+        return {"num_warps": 8, "num_stages": 3, "enable_fp_fusion": True}
 
     @property
     def sum_offsets(self) -> tuple[int, ...]:
@@ -104,7 +119,7 @@ class EnsembleShape:
             "INDEXED": self.indexed,
             "GROUPED": grouped,
             "BLOCK_R": self.block_r,
-            "BLOCK_K": 16 if self.precision == "fp32" else 32,
+            "BLOCK_K": self.block_k,
             "PRECISION": PRECISIONS[self.precision],
             "EMULATE": INTERPRETED,
         }
@@ -114,7 +129,9 @@ class EnsembleShape:
         strides = self.widths if keep else (max(self.widths),) * len(self.widths)
         return self._shared(grouped) | {"STRIDES": strides, "EPS": self.eps, "KEEP": keep, "WITH_Q": with_q}
 
-    def backward_constants(self, *, weights: bool, x: bool, actions: bool, grouped: bool = False) -> dict[str, Any]:
+    def backward_constants(
+        self, *, weights: bool, x: bool, actions: bool, grouped: bool = False, x_by_critic: bool = False
+    ) -> dict[str, Any]:
         """Constants of `backward_kernel`."""
         columns = (self.observation if x else 0) + (self.action if actions else 0)
         return self._shared(grouped) | {
@@ -123,6 +140,7 @@ class EnsembleShape:
             "NEED_WEIGHTS": weights,
             "NEED_X": x,
             "NEED_ACTIONS": actions,
+            "X_BY_CRITIC": x_by_critic,
             "BLOCK_C": min(_padded(columns), 64),
         }
 

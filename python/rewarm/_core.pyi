@@ -36,6 +36,148 @@ def schedule_values(segments: Any, knots: Any | None, steps: NDArray[np.int64]) 
 def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:
     """One more value of a statistic on the CPU; addresses of (mean, variance) and of (values seen, spikes, last verdict)."""
 
+INFO: int
+
+class EnsembleMlp:
+    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors are addresses: each layer's four, the head's two."""
+
+    def __init__(
+        self, widths: list[int], layer_norm: list[bool], outputs: int, eps: float, seeds: int, critics: int
+    ) -> None: ...
+    def kept_floats(self, rows: int, drawn: int) -> int:
+        """Floats of the activations that forward may keep for backward."""
+    def forward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        repeat: int,
+        rows: int,
+        index: int,
+        drawn: int,
+        kept: int,
+        q: int,
+        threads: int,
+    ) -> None:
+        """q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
+    def backward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        repeat: int,
+        rows: int,
+        index: int,
+        drawn: int,
+        kept: int,
+        dq: int,
+        gradients: list[int] | None,
+        dx: int,
+        dx_begin: int,
+        dx_end: int,
+        threads: int,
+    ) -> None:
+        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, each if wanted."""
+    def lowest(self, q: int, rows: int, q_min: int, critic: int) -> None:
+        """The lowest of q [seeds, critics, rows] and whose it is: NaN wins, ties go to the lowest index."""
+    def lowest_backward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        rows: int,
+        critic: int,
+        dq_min: int,
+        dx: int,
+        dx_begin: int,
+        dx_end: int,
+        threads: int,
+    ) -> None:
+        """dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
+
+class AgentUpdate:
+    """One learner's update as one chain on the CPU; see csrc/rl/update.h and rewarm/rl/update_cpu.py."""
+
+    def __init__(
+        self,
+        critic_widths: list[int],
+        critic_norm: list[bool],
+        actor_widths: list[int],
+        actor_norm: list[bool],
+        actor_outputs: int,
+        eps: float,
+        seeds: int,
+        critics: int,
+        subset: int,
+        replacement: bool,
+        backup_actions: int,
+        free_log_std: bool,
+    ) -> None: ...
+    def set_agent(
+        self,
+        actor: list[int],
+        actor_m: list[int],
+        actor_v: list[int],
+        critics: list[int],
+        critics_m: list[int],
+        critics_v: list[int],
+        targets: list[int],
+        log_std: list[int],
+        alpha: list[int],
+        lagrange: list[int],
+    ) -> None:
+        """Where the tensors are; of log_std, alpha, lagrange: parameter and its two moments, 0 = none."""
+    def set_settings(
+        self, gamma: float, tau: float, target_entropy: float, backup_entropy: bool, actor_mean: bool, wsrl_adam: bool
+    ) -> None: ...
+    def set_penalty(
+        self,
+        calibrated: bool,
+        importance_sampling: bool,
+        bound_random: bool,
+        actions: int,
+        learned: bool,
+        weight: float,
+        gap: float,
+        temperature: float,
+    ) -> None: ...
+    def update(
+        self,
+        n: int,
+        rows: list[int],
+        draws: list[int],
+        seeds: int,
+        offsets: int,
+        minibatches: int,
+        rates: list[list[float]],
+        taken: list[int],
+        info: int,
+        threads: int,
+    ) -> None:
+        """One high-UTD update; draws empty: those of the seeds at the offsets. info [INFO, S]."""
+    def offline(
+        self,
+        n: int,
+        rows: list[int],
+        draws: list[int],
+        seeds: int,
+        offsets: int,
+        rates: list[list[float]],
+        taken: list[int],
+        info: int,
+        threads: int,
+    ) -> None:
+        """One offline step likewise."""
+
 class AdamWPlan:
     """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""
 
@@ -102,9 +244,7 @@ NORMAL_ERROR: float
 def philox(seeds: int, offsets: int, s: int, stream: int, kind: int, n: int, out: int) -> None:
     """Draws of csrc/q/draw.h by address: seeds and offsets [s] of 64 bits, out [s, n] of 32 bits."""
 
-def draw_subset(
-    seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int
-) -> None:
+def draw_subset(seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int) -> None:
     """Indices of critics by address: seeds and offsets [s], out int64 [s, subset]."""
 
 def td_target(

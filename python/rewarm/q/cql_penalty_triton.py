@@ -111,7 +111,8 @@ def penalty_kernel(
 ):
     """T logsumexp(q'' / T) - q_data."""
     row, state, exists, data, mc = rows_here(data_ptr, mc_ptr, rows, n_drawn, BOUNDED, BLOCK_B)
-    t, moved = temperature.to(tl.float64), shift.to(tl.float64)
+    zero = tl.zeros([], dtype=tl.float64)
+    t, moved = zero + temperature, zero + shift
     base, total = log_sum_exp(
         q_ptr, data, log_density_ptr, mc, row, state, exists, n_actions, first_bounded, moved, t, BOUNDED, WEIGHTED, BLOCK_N
     )  # fmt: skip
@@ -142,7 +143,8 @@ def penalty_backward_kernel(
 ):
     """The softmax of q'' / T, 0 where the bound stands for q; for q_data its own weight, if appended, less 1."""
     row, state, exists, data, mc = rows_here(data_ptr, mc_ptr, rows, n_drawn, BOUNDED, BLOCK_B)
-    t, moved = temperature.to(tl.float64), shift.to(tl.float64)
+    zero = tl.zeros([], dtype=tl.float64)
+    t, moved = zero + temperature, zero + shift
     base, total = log_sum_exp(
         q_ptr, data, log_density_ptr, mc, row, state, exists, n_actions, first_bounded, moved, t, BOUNDED, WEIGHTED, BLOCK_N
     )  # fmt: skip

@@ -74,9 +74,9 @@ def hidden_product(
 @triton.jit
 def normalise(z, j, WIDTH: tl.constexpr, EPS: tl.constexpr):
     """n and rstd of a tile of rows whose columns past WIDTH are 0; the variance is that of the centred row, not E z^2 - mean^2."""
-    mean = tl.sum(z, axis=1) / WIDTH
+    mean = tl.sum(z, axis=1) * (1.0 / WIDTH)
     centred = tl.where((j < WIDTH)[None, :], z - mean[:, None], 0.0)
-    variance = tl.sum(centred * centred, axis=1) / WIDTH
+    variance = tl.sum(centred * centred, axis=1) * (1.0 / WIDTH)
     rstd = tl.div_rn(tl.full(variance.shape, 1.0, tl.float32), tl.sqrt_rn(variance + EPS))
     return centred * rstd[:, None], rstd
 
@@ -203,8 +203,8 @@ def transposed_product(
 def normalise_backward(n, rstd, g, gamma, WIDTH: tl.constexpr):
     """dz = rstd (v - mean(v) - n mean(v n)) with v = g gamma, of a tile whose columns past WIDTH are 0."""
     v = g * gamma[None, :]
-    mean = tl.sum(v, axis=1) / WIDTH
-    along = tl.sum(v * n, axis=1) / WIDTH
+    mean = tl.sum(v, axis=1) * (1.0 / WIDTH)
+    along = tl.sum(v * n, axis=1) * (1.0 / WIDTH)
     return rstd[:, None] * (v - mean[:, None] - n * along[:, None])
 
 

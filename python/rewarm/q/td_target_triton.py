@@ -39,7 +39,7 @@ def td_target_kernel(
     b = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     exists = b < rows
     row = seed * rows + b
-    discount = gamma.to(tl.float64)
+    discount = tl.zeros([], dtype=tl.float64) + gamma
     if GAMMA_ON_DEVICE:
         discount = tl.load(gamma_ptr).to(tl.float64)
     values = tl.full([BLOCK_B, BLOCK_K], float("-inf"), tl.float64)

@@ -6,6 +6,7 @@ and 3). A sum of n terms may be taken in any order: each term then meets at most
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,21 @@ U = tolerance.ROUNDOFF[torch.float32]
 def gamma(n: float) -> float:
     """What n roundings in a row may do, relatively."""
     return n * U / (1 - n * U)
+
+
+#: Relative error of each input of a matrix product beyond its own: see `rounded_products`.
+INPUTS = 0.0
+
+
+@contextmanager
+def rounded_products(unit: float):
+    """Within it, every matrix product rounds its inputs first, each to `unit` relatively, as tensor cores do."""
+    global INPUTS
+    INPUTS = unit
+    try:
+        yield
+    finally:
+        INPUTS = 0.0
 
 
 @dataclass
@@ -64,6 +80,8 @@ class Rounded:
 
     def __matmul__(self, other: Rounded) -> Rounded:
         n = self.v.shape[-1]
+        if INPUTS:
+            self, other = (Rounded(t.v, t.e + INPUTS * t.most) for t in (self, other))
         e = self.e @ other.most + self.v.abs() @ other.e + gamma(n) * (self.most @ other.most)
         return Rounded(self.v @ other.v, e)
 

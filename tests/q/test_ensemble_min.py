@@ -32,7 +32,7 @@ class Case:
     """Inputs away from the kinks of relu, and from ties of the minimum."""
 
     def __init__(self, name: str):
-        s, e, b, d, a, hidden, norm, own = CASES[name]
+        s, e, b, d, a, hidden, norm, own = CASES.get(name, name)
         lead = () if s is None else (s,)
         self.axis = len(lead)
         self.layers, self.head = ensemble(s, e, d + a, hidden, norm=norm)

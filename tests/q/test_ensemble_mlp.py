@@ -48,7 +48,7 @@ class Case:
     """One row of CASES made into float32 tensors away from the kinks, and what the float64 law says about them."""
 
     def __init__(self, name: str, eps: float = 1e-6, shared: bool = False):
-        s, e, b, d, a, n, hidden, outputs, m, norm, own = CASES[name]
+        s, e, b, d, a, n, hidden, outputs, m, norm, own = CASES.get(name, name)
         lead = () if s is None or shared else (s,)
         axis = 0 if s is None else 1
         generator = torch.Generator().manual_seed(7)

@@ -66,7 +66,9 @@ def test_td_target_keeps_nan_and_infinities_and_stops_at_the_end(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("density", "bound"), [(True, True), (False, True), (True, False), (False, False)], ids=["is-calql", "calql", "is-cql", "cql"]
+    ("density", "bound"),
+    [(True, True), (False, True), (True, False), (False, False)],
+    ids=["is-calql", "calql", "is-cql", "cql"],
 )
 def test_cql_penalty_is_within_the_bound(density, bound):
     cql.check(*BACKEND, (2, 2, 17, 31), density, bound)
@@ -202,7 +204,14 @@ def test_a_captured_graph_draws_by_the_offset_on_the_device():
         action, log_prob = tanh_gaussian(mean, log_std, seed=seed, offset=offset, samples=10, backend="triton")
         index = draw_subset(10, 2, seed=seed, offset=offset, stream=4, replacement=False, backend="triton")
         q_next = action.sum(-1)[:, None].expand(2, 2, 256, 10).contiguous()
-        y = td_target(q_next[:, 0, :, 0].contiguous(), q_next[:, 0, :, 0] > 9, q_next, log_prob=log_prob, alpha=mean[:, 0, 0].contiguous(), backend="triton")
+        y = td_target(
+            q_next[:, 0, :, 0].contiguous(),
+            q_next[:, 0, :, 0] > 9,
+            q_next,
+            log_prob=log_prob,
+            alpha=mean[:, 0, 0].contiguous(),
+            backend="triton",
+        )
         return action, log_prob, index, y
 
     side = torch.cuda.Stream()

@@ -111,7 +111,7 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
       }
       worker.backward(input, begin * of_state, chunk, kept, dq, &gradient, nullptr);
     }
-    worker.finish_gradient(gradient, false);
+    worker.finish_gradient(gradient);
     const Stack target = agent.targets.at(shape_.critic, i);
     adam_network(adam_, shape_.critic, own, &gradient, &target, scalars, settings.tau);
   });

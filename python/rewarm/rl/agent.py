@@ -7,7 +7,7 @@ Haarnoja et al. 2018 (SAC, arXiv 1812.05905), Chen et al. 2021 (REDQ, arXiv 2101
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from rewarm.rl.networks import LOG_STDS, make_network
 from rewarm.rl.rows import Rows, as_rows, sample_mixed
 from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Penalty, Settings
 from rewarm.rl.update_cpu import Chain
+from rewarm.rl.update_graph import GraphedUpdate, Turns
 from rewarm.schedule import Schedule
 
 
@@ -44,7 +45,9 @@ class EnsembleSAC(Agent):
     (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a
     target: the same numbers as drawing last.
 
-    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed.
+    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed, and an update is one call into C++.
+    On a GPU an update whose draws are not given is captured as a CUDA graph when its shape of rows is first met, and replayed;
+    set ``agent.capture = False`` to run it op by op.
 
     Args:
         obs_dim: Width of an observation, O.
@@ -159,14 +162,17 @@ class EnsembleSAC(Agent):
         }
         self.learner = self._new_learner()
         self._compiled: Chain | None = None
+        self._graphs: dict[str, GraphedUpdate] = {}
+        self.capture = True
 
     def _new_learner(self) -> Learner:
-        """Parameters as they start: actor, then critics, from one generator a seed."""
-        generators, config = self._generators(), self.config
-        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")} | {"device": self.device}
+        """Parameters as they start, drawn by the seeds' numbers alone."""
+        config = self.config
+        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")}
         free = self.log_std == "free"
         actor = make_network(
-            generators,
+            self.seed,
+            number=0,
             members=1,
             inputs=self.obs_dim,
             hidden=self.actor_hidden,
@@ -176,7 +182,9 @@ class EnsembleSAC(Agent):
             **shared,
         )
         inputs = self.obs_dim + self.act_dim
-        critics = make_network(generators, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared)
+        critics = make_network(
+            self.seed, number=1, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared
+        )
         alpha = torch.full((len(self.seeds),), inverse_softplus(config["init_alpha"]), device=self.device)
         return Learner(
             actor=actor,
@@ -252,13 +260,45 @@ class EnsembleSAC(Agent):
         chain = self._chain()
         if chain is not None:
             info = chain.update(rows, draws, seed=self.seed, offset=self.offset, utd=utd)
-        else:
-            if draws is None:
-                shape = self._shape(rows.reward.shape[1] // utd)
-                draws = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+        elif draws is not None:
             info = composition.update(self.learner, rows, draws, self.settings)
+        else:
+            shape = self._shape(rows.reward.shape[1] // utd)
+
+            def step(rows: Rows) -> Info:
+                own = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+                return composition.update(self.learner, rows, own, self.settings)
+
+            again = self.settings.adam_semantics == "wsrl"  # one more Adam step of everything, without a gradient
+            info = self._replayed(f"update, utd {utd}", step, rows, utd, (utd + again, utd + 1 if again else 1, None))
+            return info
         self.offset += utd
         return info
+
+    def _replayed(
+        self, kind: str, step: Callable[[Rows], Info], rows: Rows, advance: int, counts: tuple[int, int, int | None]
+    ) -> Info:
+        """`step` on rows: on a GPU as one graph, captured at its first call for this shape of rows; elsewhere called.
+
+        `counts`: Adam steps in it of the critics, of actor and temperature, and of the CQL weight's parameter.
+        """
+        if self.device.type != "cuda" or not self.capture:
+            info = step(rows)
+            self.offset += advance
+            return info
+        graph = self._graphs.get(kind)
+        if graph is None or not graph.fits(self.learner, rows):
+            own, settings = self.learner, self.settings
+            turns: list[Turns] = [
+                (own.critic_moments, settings.critic_lr, counts[0]),
+                (own.actor_moments, settings.actor_lr, counts[1]),
+                (own.alpha_moments, settings.alpha_lr, counts[1]),
+            ]
+            penalty = self._penalty()
+            if counts[2] and penalty is not None and own.lagrange_moments is not None:
+                turns.append((own.lagrange_moments, penalty.lr, counts[2]))
+            graph = self._graphs[kind] = GraphedUpdate(own, turns, step, rows, self.offset, advance)
+        return graph(rows)
 
     def _chain(self) -> Chain | None:
         """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""
@@ -281,7 +321,7 @@ class EnsembleSAC(Agent):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies find the compiled update for themselves: it is bound to the addresses of these tensors."""
-        return self.__dict__ | {"_compiled": None}
+        return self.__dict__ | {"_compiled": None, "_graphs": {}}
 
     def _rows(self, batch: Any, at: str) -> Rows:
         return as_rows(
@@ -351,8 +391,8 @@ class EnsembleSAC(Agent):
         new_actor = modules.stacked(own.actor, [[one] for one in actors], at + "actor")
         stacks = {}
         for name, value in given.items():
-            flat = seeds == 1 and len(value) == self.critics and not isinstance(value[0], (Sequence, nn.ModuleList))
-            per_seed = [value] if flat else modules.sequence(value, seeds, at + name)
+            nested = seeds > 1 or (len(value) == 1 and isinstance(value[0], (Sequence, nn.ModuleList)))
+            per_seed = modules.sequence(value, seeds, at + name) if nested else [value]
             members = [modules.sequence(one, self.critics, at + name) for one in per_seed]
             stacks[name] = modules.stacked(own.critics, members, at + name)
 

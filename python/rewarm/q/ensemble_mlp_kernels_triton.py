@@ -276,7 +276,7 @@ def backward_kernel(
             else:
                 dh = transposed_product(
                     dq_ptr + q_row * OUTPUTS, exists, head_weight + critic * (WIDTHS[layer] * OUTPUTS), j, inside,
-                    OUTPUTS, BLOCK_R, PADDED[layer], PADDED_OUTPUTS, "ieee", EMULATE,
+                    OUTPUTS, BLOCK_R, PADDED[layer], BLOCK_K, "ieee", EMULATE,
                 )  # fmt: skip
             dh = tl.where(known, dh, 0.0)  # q is a constant NaN there
         else:

@@ -1,4 +1,4 @@
-"""The C++ core: schedules, the CPU optimizer step, and the checks in front of every backend."""
+"""The C++ core: schedules, the CPU optimizer step, Q-value ops, and the reader of the trace."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,6 +93,19 @@ class AdamWPlan:
         sum_of_squares: float | None,
     ) -> int: ...
     def sum_squares_cpu(self, classes: NDArray[np.int32], n_classes: int, threads: int) -> list[float]: ...
+
+DRAW_WORDS: int
+DRAW_UNIFORM: int
+DRAW_NORMAL: int
+NORMAL_ERROR: float
+
+def philox(seeds: int, offsets: int, s: int, stream: int, kind: int, n: int, out: int) -> None:
+    """Draws of csrc/q/draw.h by address: seeds and offsets [s] of 64 bits, out [s, n] of 32 bits."""
+
+def draw_subset(
+    seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int
+) -> None:
+    """Indices of critics by address: seeds and offsets [s], out int64 [s, subset]."""
 
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from rewarm.bench.q_setting import Draws, Rows, Setting, Start, draw
+from rewarm.bench.q_setting import Setting, Start, draw
+from rewarm.rl.draws import Draws
+from rewarm.rl.rows import Rows
 
 LN_EPS, STD_MIN, STD_MAX = 1e-6, 1e-5, 10.0
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
@@ -49,7 +51,7 @@ def with_actions(obs: Tensor, actions: Tensor) -> Tensor:
 def backup(setting: Setting, reward: Tensor, terminated: Tensor, q_next: Tensor) -> Tensor:
     """TD target [S,B] from q_next [S,M,B*K]: least of the critics, best of the actions."""
     least = q_next.amin(1).unflatten(-1, (setting.batch, setting.backup_actions))
-    return reward + setting.gamma * (~terminated) * least.amax(-1)
+    return reward + setting.gamma * least.amax(-1).masked_fill(terminated, 0.0)
 
 
 def penalty(setting: Setting, q_sampled: Tensor, q_data: Tensor, log_probs: Tensor, mc_return: Tensor) -> Tensor:

@@ -6,9 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from rewarm.rl.draws import Draws
+from rewarm.rl.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -164,64 +168,34 @@ class Start:
         return Start(*lists, self.log_alpha.to(dtype), self.square, self.steps, self.lr)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Transitions: obs [S,N,O], action [S,N,A], reward [S,N], next_obs [S,N,O], terminated bool [S,N], mc_return [S,N]."""
-
-    obs: Tensor
-    action: Tensor
-    reward: Tensor
-    next_obs: Tensor
-    terminated: Tensor
-    mc_return: Tensor
-
-    def to(self, dtype: torch.dtype) -> Rows:
-        """The same in another dtype."""
-        return Rows(**{name: t if t.dtype == torch.bool else t.to(dtype) for name, t in vars(self).items()})
+Struct = TypeVar("Struct", Rows, Draws)
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Everything random of one update.
-
-    Attributes:
-        target_noise: Normal [S,U,B,K,A].
-        target_subset: int64 [S,U,M], without duplicates.
-        actor_noise: Normal [S,N,A].
-        alpha_noise: Normal [S,N,K,A].
-        uniform: In [-1,1), [S,B,n,A]; this and the following only for Cal-QL.
-        current_noise, next_noise: Normal [S,B,n,A].
-        cql_subset: int64 [S,M].
-    """
-
-    target_noise: Tensor
-    target_subset: Tensor
-    actor_noise: Tensor
-    alpha_noise: Tensor
-    uniform: Tensor | None = None
-    current_noise: Tensor | None = None
-    next_noise: Tensor | None = None
-    cql_subset: Tensor | None = None
-
-    def to(self, dtype: torch.dtype) -> Draws:
-        """The same in another dtype."""
-        return Draws(**{name: t.to(dtype) if t is not None and t.is_floating_point() else t for name, t in vars(self).items()})
+def moved(given: Struct, to: torch.dtype | torch.device) -> Struct:
+    """The same rows or draws in another dtype (whole numbers and masks stay what they are), or on another device."""
+    tensors = {name: t for name, t in vars(given).items() if t is not None}
+    if isinstance(to, torch.dtype):
+        tensors = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    return replace(given, **{name: t.to(to) for name, t in tensors.items()})
 
 
-def draw(s: Setting, device: torch.device, dtype: torch.dtype = torch.float32) -> Draws:
-    """Draws with torch's generator of the device, a few calls for the whole update; a CUDA graph can hold them."""
+def draw(
+    s: Setting, device: torch.device, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None
+) -> Draws:
+    """What torch's generator of the device draws, in a few calls for the whole update; a CUDA graph can hold them."""
     u, n = s.minibatches, s.sampled_actions
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(s.seeds, *shape, s.act, dtype=dtype, device=device)
+        return torch.randn(s.seeds, *shape, s.act, dtype=dtype, device=device, generator=generator)
 
     def subset(*shape: int) -> Tensor:
-        return torch.rand(s.seeds, *shape, s.critics, device=device).topk(s.subset, dim=-1).indices
+        every = torch.rand(s.seeds, *shape, s.critics, device=device, generator=generator)
+        return every.topk(s.subset, dim=-1).indices
 
     online = Draws(normal(u, s.batch, s.backup_actions), subset(u), normal(s.rows), normal(s.rows, s.backup_actions))
     if not s.offline:
         return online
-    uniform = torch.rand(s.seeds, s.batch, n, s.act, dtype=dtype, device=device) * 2 - 1
+    uniform = torch.rand(s.seeds, s.batch, n, s.act, dtype=dtype, device=device, generator=generator) * 2 - 1
     return replace(
         online, uniform=uniform, current_noise=normal(s.batch, n), next_noise=normal(s.batch, n), cql_subset=subset()
     )

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -26,8 +26,10 @@ from rewarm.bench.q_loops import (
     squashed,
     with_actions,
 )
-from rewarm.bench.q_setting import Draws, Rows, Start
+from rewarm.bench.q_setting import Start
 from rewarm.bench.workload import LeftOut
+from rewarm.rl.draws import Draws
+from rewarm.rl.rows import Rows
 
 #: Seconds that compiling may take.
 COMPILE_LIMIT = 240.0
@@ -252,5 +254,3 @@ def _limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-
-Maker = Callable[[], TorchLoop]

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_schedule(m);
   rewarm::bind_optim(m);
   rewarm::bind_q(m);
+  rewarm::bind_q_mlp(m);
   rewarm::bind_trace_functions(m);
   rewarm::bind_trace(m);
   rewarm::bind_trace_aggregate(m);

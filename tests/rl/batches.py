@@ -33,11 +33,11 @@ def random_rows(seeds, n, *, obs=OBS, act=ACT, terminated=0.3, seed=7):
 
 
 def online_draws(agent, batch, utd):
-    return draw_update(agent.seed, agent.offset, agent._shape(batch), utd=utd)
+    return draw_update(agent.seed, agent.offset, agent._shape(batch), utd=utd, backend=agent.backend)
 
 
 def offline_draws(agent, batch):
-    return draw_offline(agent.seed, agent.offset, agent._shape(batch), n_actions=agent.penalty.n_actions)
+    return draw_offline(agent.seed, agent.offset, agent._shape(batch), n_actions=agent.penalty.n_actions, backend=agent.backend)
 
 
 def double(value):

@@ -40,8 +40,9 @@ OFFLINE = {
 def assert_close(mine, theirs, lr, steps):
     """Float64 parameters after some Adam steps.
 
-    A gradient here is a sum of at most 2^12 terms, none above 2^8, in an order that the two spellings do not share: it is off by less
-    than 2^20 roundoffs, and Adam divides by no less than its eps of 1e-8. Each step moves the difference by less than lr times that.
+    A gradient here is a sum of at most 2^12 terms, none above 2^8, in an order that the two spellings do not share: it is off
+    by less than 2^20 roundoffs, and Adam divides by no less than its eps of 1e-8. Each step moves the difference by less than
+    lr times that.
     """
     bound = steps * lr * 2.0**20 * ROUNDOFF / 1e-8 + 64 * ROUNDOFF * theirs.abs()
     assert mine.shape == theirs.shape
@@ -103,7 +104,9 @@ def test_all_terminated_targets_are_the_rewards():
 @pytest.mark.parametrize("replacement", [False, True], ids=["distinct", "replacement"])
 def test_drawing_first_is_drawing_last(replacement):
     """The targets of the drawn critics alone, against all critics' and the drawn ones picked from them."""
-    agent = EnsembleSAC(OBS, ACT, hidden=(16,), critics=6, subset=3, subset_replacement=replacement, seeds=SEEDS, backup_actions=2)
+    agent = EnsembleSAC(
+        OBS, ACT, hidden=(16,), critics=6, subset=3, subset_replacement=replacement, seeds=SEEDS, backup_actions=2
+    )
     rows, draws = random_rows(SEEDS, 9), online_draws(agent, 9, 1)
     everyone = torch.arange(6).expand(2, 6).contiguous()
     learner, noise, subset = agent.learner, draws.target_noise[:, 0].contiguous(), draws.target_subset[:, 0].contiguous()
@@ -132,7 +135,8 @@ def test_wsrl_adam_moves_the_actor_in_critic_minibatches():
         moments.append((own.alpha_moments.exp_avg[0], own.alpha_moments.exp_avg_sq[0]))
         moments = [(m.clone(), v.clone()) for m, v in moments]
         t = own.actor_moments.step + 1
-        composition.critic_step(own, rows.minibatch(0, 6), draws.target_noise[:, 0], draws.target_subset[:, 0], one.settings)
+        noise, subset = draws.target_noise[:, 0].contiguous(), draws.target_subset[:, 0].contiguous()
+        composition.critic_step(own, rows.minibatch(0, 6), noise, subset, one.settings)
         after = [*own.actor.tensors(), own.alpha_param]
         if not moves:
             assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))

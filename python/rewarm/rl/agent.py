@@ -216,7 +216,7 @@ class EnsembleSAC(Agent):
         rows = sample_mixed(
             buffer, offline, number(at + "offline_ratio", offline_ratio, low=0, high=1), utd, batch, self.offset, at
         )
-        draws = draw_update(self.seed, self.offset, self._shape(batch), utd=utd)
+        draws = draw_update(self.seed, self.offset, self._shape(batch), utd=utd, backend=self.backend)
         return self._step(self._rows(rows, at), draws)
 
     def update_batch(self, batch: Any, noise: Draws | None = None, *, utd: int = 4) -> Info:
@@ -241,7 +241,7 @@ class EnsembleSAC(Agent):
         if noise is None:
             if n % count(at + "utd", utd):
                 raise InvalidArgument(f"{at}utd: expected a divisor of the batch's {n} rows, got {utd}")
-            noise = draw_update(self.seed, self.offset, self._shape(n // utd), utd=utd)
+            noise = draw_update(self.seed, self.offset, self._shape(n // utd), utd=utd, backend=self.backend)
         else:
             check_draws(noise, at, seeds=len(self.seeds), rows=n, shape=self._shape(n), device=self.device)
         return self._step(rows, noise)

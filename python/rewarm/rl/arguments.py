@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from rewarm import _dispatch
-from rewarm.errors import BackendUnavailable, InvalidArgument
+from rewarm.errors import InvalidArgument
+from rewarm.q.backend import choose
 from rewarm.schedule import Schedule
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -78,12 +78,8 @@ def seed_numbers(where: str, value: Any) -> tuple[int, ...]:
 def named_backend(where: str, backend: str | None, device: torch.device, precision: str) -> str | None:
     """The backend as named, refused here and now where it cannot run, so that no update finds out half way."""
     one_of(f"{where}: precision", precision, PRECISIONS)
-    if backend == "cuda":
-        raise BackendUnavailable(
-            f"{where}: backend 'cuda' has no Q-learning ops; on CUDA tensors use None or 'triton', anywhere 'reference'"
-        )
     if backend is not None:
-        _dispatch.choose(where, device.type, backend)
+        choose(where, device, backend)
     if precision != "fp32" and (backend == "cpu" or (backend is None and device.type == "cpu")):
         raise InvalidArgument(
             f"{where}: precision: expected 'fp32' on the cpu backend, got {precision!r}; 'reference' emulates the others"

@@ -150,7 +150,7 @@ class CalQL(EnsembleSAC):
             raise InvalidArgument(f"{at}batch.mc_return: expected Monte-Carlo returns, got None; CQL is calibrated=False")
         shape = self._shape(rows.reward.shape[1])
         if draws is None:
-            draws = draw_offline(self.seed, self.offset, shape, n_actions=self.penalty.n_actions)
+            draws = draw_offline(self.seed, self.offset, shape, n_actions=self.penalty.n_actions, backend=self.backend)
         else:
             check_offline_draws(
                 draws, at, seeds=len(self.seeds), shape=shape, n_actions=self.penalty.n_actions, device=self.device

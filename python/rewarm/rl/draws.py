@@ -54,7 +54,7 @@ class Shape:
     backup_actions: int
 
 
-def draw_update(seed: Tensor, offset: Tensor, shape: Shape, *, utd: int) -> Draws:
+def draw_update(seed: Tensor, offset: Tensor, shape: Shape, *, utd: int, backend: str | None = None) -> Draws:
     """The draws of one high-UTD update.
 
     Args:
@@ -63,22 +63,22 @@ def draw_update(seed: Tensor, offset: Tensor, shape: Shape, *, utd: int) -> Draw
             whose turn comes after the critics, at ``offset + utd``.
         shape: The sizes.
         utd: Critic minibatches, U.
+        backend: See `rewarm.q.philox`.
 
     Returns:
         The draws, on the device of `seed`.
     """
     b, a, k = shape.batch, shape.act_dim, shape.backup_actions
-    noise = [philox((b, k, a), seed=seed, offset=offset + u, stream=TARGET_ACTION, kind="normal") for u in range(utd)]
-    after = offset + utd
+    at = [offset + u for u in range(utd + 1)]
     return Draws(
-        target_noise=torch.stack(noise, 1),
-        target_subset=torch.stack([_subset(seed, offset + u, TARGET_SUBSET, shape) for u in range(utd)], 1),
-        actor_noise=philox((utd * b, a), seed=seed, offset=after, stream=ACTOR, kind="normal"),
-        alpha_noise=philox((utd * b, k, a), seed=seed, offset=after, stream=ALPHA, kind="normal"),
+        target_noise=torch.stack([_normal((b, k, a), seed, at[u], TARGET_ACTION, backend) for u in range(utd)], 1),
+        target_subset=torch.stack([_subset(shape, seed, at[u], TARGET_SUBSET, backend) for u in range(utd)], 1),
+        actor_noise=_normal((utd * b, a), seed, at[utd], ACTOR, backend),
+        alpha_noise=_normal((utd * b, k, a), seed, at[utd], ALPHA, backend),
     )
 
 
-def draw_offline(seed: Tensor, offset: Tensor, shape: Shape, *, n_actions: int) -> Draws:
+def draw_offline(seed: Tensor, offset: Tensor, shape: Shape, *, n_actions: int, backend: str | None = None) -> Draws:
     """The draws of one offline step, all at `offset`: as `draw_update` with one minibatch, and those of the CQL penalty.
 
     Args:
@@ -86,6 +86,7 @@ def draw_offline(seed: Tensor, offset: Tensor, shape: Shape, *, n_actions: int) 
         offset: int64 ``[S]``, critic minibatches done so far.
         shape: The sizes.
         n_actions: Actions a state of each of the three kinds, n.
+        backend: See `rewarm.q.philox`.
 
     Returns:
         The draws. Subsets of target and penalty are independent.
@@ -93,20 +94,33 @@ def draw_offline(seed: Tensor, offset: Tensor, shape: Shape, *, n_actions: int) 
     b, a, k = shape.batch, shape.act_dim, shape.backup_actions
     wide = (b, n_actions, a)
     return Draws(
-        target_noise=philox((b, k, a), seed=seed, offset=offset, stream=TARGET_ACTION, kind="normal").unsqueeze(1),
-        target_subset=_subset(seed, offset, TARGET_SUBSET, shape).unsqueeze(1),
-        actor_noise=philox((b, a), seed=seed, offset=offset, stream=ACTOR, kind="normal"),
-        alpha_noise=philox((b, k, a), seed=seed, offset=offset, stream=ALPHA, kind="normal"),
-        uniform=philox(wide, seed=seed, offset=offset, stream=UNIFORM, kind="uniform") * 2 - 1,
-        current_noise=philox(wide, seed=seed, offset=offset, stream=CURRENT, kind="normal"),
-        next_noise=philox(wide, seed=seed, offset=offset, stream=NEXT, kind="normal"),
-        cql_subset=_subset(seed, offset, CQL_SUBSET, shape),
+        target_noise=_normal((b, k, a), seed, offset, TARGET_ACTION, backend).unsqueeze(1),
+        target_subset=_subset(shape, seed, offset, TARGET_SUBSET, backend).unsqueeze(1),
+        actor_noise=_normal((b, a), seed, offset, ACTOR, backend),
+        alpha_noise=_normal((b, k, a), seed, offset, ALPHA, backend),
+        uniform=philox(wide, seed=seed, offset=offset, stream=UNIFORM, kind="uniform", backend=backend) * 2 - 1,
+        current_noise=_normal(wide, seed, offset, CURRENT, backend),
+        next_noise=_normal(wide, seed, offset, NEXT, backend),
+        cql_subset=_subset(shape, seed, offset, CQL_SUBSET, backend),
     )
 
 
-def _subset(seed: Tensor, offset: Tensor, stream: int, shape: Shape) -> Tensor:
+def _normal(sizes: tuple[int, ...], seed: Tensor, offset: Tensor, stream: int, backend: str | None) -> Tensor:
+    """Standard normals ``[S, *sizes]``."""
+    return philox(sizes, seed=seed, offset=offset, stream=stream, kind="normal", backend=backend)
+
+
+def _subset(shape: Shape, seed: Tensor, offset: Tensor, stream: int, backend: str | None) -> Tensor:
     """The drawn critics, int64 ``[S, M]``."""
-    return draw_subset(shape.critics, shape.subset, seed=seed, offset=offset, stream=stream, replacement=shape.replacement)
+    return draw_subset(
+        shape.critics,
+        shape.subset,
+        seed=seed,
+        offset=offset,
+        stream=stream,
+        replacement=shape.replacement,
+        backend=backend,
+    )
 
 
 def check_draws(draws: Draws, where: str, *, seeds: int, rows: int, shape: Shape, device: torch.device) -> None:

@@ -173,13 +173,13 @@ class IQL(Agent):
             y = td_target(rows.reward, rows.terminated, v_next, gamma=self.gamma, backend=self.backend)
         value, critics, actor = self.value.leaves(), self.critics.leaves(), self.actor.leaves()
         v = self._forward(value, rows.obs).squeeze(1)
-        value_loss = expectile_loss(q_min, v, self.expectile, reduction="none")
+        value_loss = expectile_loss(q_min, v, self.expectile, reduction="none", backend=self.backend)
         value_gradients = torch.autograd.grad(value_loss.mean(-1).sum(), value.tensors())
         td = (self._forward(critics, x) - y.unsqueeze(1)).square()
         critic_gradients = torch.autograd.grad(td.mean((1, 2)).sum(), critics.tensors())
-        weight = awr_weight(q_min, v.detach(), self.beta, self.max_weight)
+        weight = awr_weight(q_min, v.detach(), self.beta, self.max_weight, backend=self.backend)
         mean, log_std = self._policy(actor, rows.obs)
-        actor_loss = -weight * gaussian_log_prob(rows.action, mean, log_std)
+        actor_loss = -weight * gaussian_log_prob(rows.action, mean, log_std, backend=self.backend)
         actor_gradients = torch.autograd.grad(actor_loss.mean(-1).sum(), actor.tensors())
 
         adam_step(self.value.tensors(), self.value_moments, value_gradients, self.value_lr)
@@ -197,7 +197,7 @@ class IQL(Agent):
         if not self.dropout:
             return policy(actor, obs, backend=self.backend)
         shape = (obs.shape[1], sum(layer[1].shape[-1] for layer in actor.layers))
-        uniform = philox(shape, seed=self.seed, offset=self.offset, stream=DROPOUT, kind="uniform")
+        uniform = philox(shape, seed=self.seed, offset=self.offset, stream=DROPOUT, kind="uniform", backend=self.backend)
         keeps = (uniform >= self.dropout).split([layer[1].shape[-1] for layer in actor.layers], -1)
         x = obs
         for layer, keep in zip(actor.layers, keeps, strict=True):

@@ -86,9 +86,7 @@ class Case:
         return worst
 
 
-def compare(
-    place: str, got: Tensor, wanted: Tensor, before: Tensor, setting: Setting, network: str, precision: str
-) -> float:
+def compare(place: str, got: Tensor, wanted: Tensor, before: Tensor, setting: Setting, network: str, precision: str) -> float:
     """The error over its bound of one tensor [S,E,…] (or [S], [S,A]), or an error that says where."""
     axes = 2 if network in ("critic", "target") else 1
     each, expected, old = (t.double().reshape(math.prod(t.shape[:axes]), -1) for t in (got, wanted, before))
@@ -109,7 +107,7 @@ def compare(
 
 
 def distance(setting: Setting, precision: str) -> float:
-    """d of this module's docstring."""
+    """The distance d of this module's docstring."""
     widest = max(*setting.critic_widths, *setting.actor_widths)
     product = 2.0**-11 if precision == "tf32" else math.sqrt(widest) * _UNIT[precision]
     return 2 * (max(len(setting.hidden), len(setting.actor_hidden)) + 1) * product

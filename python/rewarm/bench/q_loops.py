@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from rewarm.bench.q_setting import Setting, Start, draw
@@ -272,4 +272,3 @@ def minibatches(rows: Rows, setting: Setting) -> Iterable[Rows]:
     for u in range(setting.minibatches):
         part = slice(u * setting.batch, (u + 1) * setting.batch)
         yield Rows(**{name: tensor[:, part] for name, tensor in vars(rows).items()})
-

@@ -81,9 +81,7 @@ class Rewarm(Loop):
 
     ours = True
 
-    def __init__(
-        self, setting: Setting, device: torch.device, backend: str, precision: str = "fp32", label: str = ""
-    ) -> None:
+    def __init__(self, setting: Setting, device: torch.device, backend: str, precision: str = "fp32", label: str = "") -> None:
         super().__init__(setting, device)
         self.backend, self.precision = backend, precision
         self.name = f"rewarm {backend}{label}"

@@ -86,7 +86,7 @@ class Setting:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-#: The sets. 2x256 is the paper's locomotion size with AntMaze's dimensions; AntMaze, Kitchen (3x512) and Cal-QL as its code has them.
+#: The sets. 2x256 is WSRL's locomotion size with AntMaze's dimensions; AntMaze, Kitchen (3x512), Cal-QL as its code has them.
 SETS = {
     s.name: s
     for s in (
@@ -143,8 +143,10 @@ def flops(s: Setting, *, least: bool = True) -> int:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins. Tensors have the seeds first; a layer is weight [S,E,in,out], bias, LayerNorm's weight, its bias
-    [S,E,out]; the head [S,E,H] (critics) or [S,E,H,O] (actor, E = 1) and its bias; the actor's free log std [S,A] last.
+    """Where a run begins.
+
+    Tensors have the seeds first: of a layer the weight [S,E,in,out], the bias, LayerNorm's weight and its bias [S,E,out]; then
+    the head [S,E,H] (critics) or [S,E,H,O] (actor, E = 1) and its bias; the actor's free log std [S,A] last.
 
     Attributes:
         critic, target, actor: Flat lists of such tensors.

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from rewarm.bench.q_loops import (
@@ -26,13 +26,13 @@ from rewarm.bench.q_loops import (
     squashed,
     with_actions,
 )
-from rewarm.bench.q_setting import Start
+from rewarm.bench.q_setting import Setting, Start
 from rewarm.bench.workload import LeftOut
 from rewarm.rl.draws import Draws
 from rewarm.rl.rows import Rows
 
 #: Seconds that compiling may take.
-COMPILE_LIMIT = 240.0
+COMPILE_LIMIT = 300.0
 
 
 def forward(tensors: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -128,22 +128,31 @@ class Compiled(BmmSubset):
 
     name = "torch compile, subset"
 
+    def __init__(self, setting: Setting, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(setting, device, dtype)
+        self.held: list[Tensor] = []
+
     def start(self, at: Start) -> None:
-        """Takes parameters and makes the moments."""
+        """Takes parameters and makes moments; a second start writes into what was compiled."""
         at = at.to(self.dtype)
-        self.critic, self.target, self.actor = self.load(at)
-        self.log_alpha = at.log_alpha.clone()
-        for t in (*self.critic, *self.actor):
-            t.requires_grad_(False)
-        self.states = [
-            (
-                params,
-                [torch.zeros_like(p) for p in params],
-                [torch.full_like(p, at.square) for p in params],
-                torch.full((), float(at.steps), device=self.device, dtype=torch.float64),
-                lr,
-            )
-            for params, lr in zip((self.critic, self.actor, [self.log_alpha]), at.lr, strict=True)
+        critic, target, actor = self.load(at)
+        params = [*critic, *target, *actor, at.log_alpha.clone()]
+        averages = [torch.zeros_like(p) for p in params]
+        squares = [torch.full_like(p, at.square) for p in params]
+        rates = [torch.tensor(lr, device=self.device, dtype=torch.float64) for lr in at.lr]
+        steps = [torch.full_like(lr, at.steps) for lr in rates]
+        new = [t.detach() for t in (*params, *averages, *squares, *rates, *steps)]
+        if self.held:
+            for mine, given in zip(self.held, new, strict=True):
+                mine.copy_(given)
+            return
+        self.held = new
+        c, t, a = (slice(0, len(critic)), slice(len(critic), len(critic) + len(target)), slice(-len(actor) - 1, -1))
+        held_params, held_averages, held_squares = (new[i * len(params) : (i + 1) * len(params)] for i in range(3))
+        self.critic, self.target, self.actor, self.log_alpha = (*(held_params[of] for of in (c, t, a)), held_params[-1])
+        self.moments = [
+            (held_averages[of], held_squares[of], rate, step)
+            for of, rate, step in zip((c, a, slice(-1, None)), new[-6:-3], new[-3:], strict=True)
         ]
         self.compiled_minibatch = torch.compile(self._minibatch, fullgraph=True, dynamic=False)
         self.compiled_actor = torch.compile(self._actor_step, fullgraph=True, dynamic=False)
@@ -158,8 +167,12 @@ class Compiled(BmmSubset):
             self._update(rows, draws)
             return
         begin = time.perf_counter()
-        with _empty_cache(), _limit(COMPILE_LIMIT):
-            self._update(rows, draws)
+        with _empty_cache(), limit(COMPILE_LIMIT):
+            try:
+                self._update(rows, draws)
+            except (RuntimeError, TimeoutError) as error:  # what the compiler raises inside is wrapped in the former
+                first_line = str(error).strip().partition("\n")[0]
+                raise LeftOut(f"torch.compile: {type(error).__name__}: {first_line}") from error
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
         self.facts["first_call_s"] = time.perf_counter() - begin
@@ -187,7 +200,7 @@ class Compiled(BmmSubset):
             q = values(critic, torch.cat([obs, action], -1))
             return ((q - y.unsqueeze(1)) ** 2).mean((1, 2)).sum()
 
-        self._adam_step(0, torch.func.grad(loss)(self.critic))
+        self._adam_step(self.critic, torch.func.grad(loss)(self.critic), *self.moments[0])
         for t, p in zip(self.target, self.critic, strict=True):
             t.lerp_(p, self.setting.tau)
 
@@ -200,12 +213,19 @@ class Compiled(BmmSubset):
         of_actor = torch.func.grad(loss)(self.actor)
         _, log_prob = squashed(*self._head(self.actor, next_obs), alpha_noise)
         of_alpha = torch.sigmoid(self.log_alpha) * (self.setting.act - log_prob.mean((1, 2)))
-        self._adam_step(1, of_actor)
-        self._adam_step(2, [of_alpha])
+        self._adam_step(self.actor, of_actor, *self.moments[1])
+        self._adam_step([self.log_alpha], [of_alpha], *self.moments[2])
 
-    def _adam_step(self, network: int, gradients: Sequence[Tensor]) -> None:
-        params, averages, squares, step, lr = self.states[network]
-        step += 1
+    def _adam_step(
+        self,
+        params: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        averages: Sequence[Tensor],
+        squares: Sequence[Tensor],
+        lr: Tensor,
+        step: Tensor,
+    ) -> None:
+        step.add_(1)
         scale = lr / (1 - BETAS[0] ** step)
         correction = (1 - BETAS[1] ** step).sqrt()
         scale, correction = scale.to(params[0].dtype), correction.to(params[0].dtype)
@@ -231,26 +251,19 @@ def _empty_cache() -> Iterator[None]:
 
 
 @contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Gives up on compiling after so many seconds, where this thread can be told so by a signal."""
+def limit(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError inside after so many seconds, where this thread can be told so by a signal."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
-    passed: list[bool] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        passed.append(True)
-        raise TimeoutError
+        raise TimeoutError(f"not done within {seconds:.0f} s")
 
     before: Any = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
-    except Exception as error:  # the compiler wraps what is raised inside of it
-        if passed:
-            raise LeftOut(f"torch.compile did not end within {seconds:.0f} s") from error
-        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-

@@ -6,8 +6,9 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_common(m);
   rewarm::bind_schedule(m);
   rewarm::bind_optim(m);
-  rewarm::bind_q(m);
   rewarm::bind_q_mlp(m);
+  rewarm::bind_rl_update(m);
+  rewarm::bind_q(m);
   rewarm::bind_trace_functions(m);
   rewarm::bind_trace(m);
   rewarm::bind_trace_aggregate(m);
@@ -15,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_trace_minute(m);
   rewarm::bind_trace_scan(m);
   rewarm::bind_trace_synthetic(m);
+  rewarm::bind_rl_replay(m);
 }

@@ -68,6 +68,8 @@ class QWorkload:
             raise BackendUnavailable(f"{self.name} {self.dtype}: backend {self.backend!r} of rewarm cannot be used: {reason}")
         ours = functools.partial(Rewarm, s, device, self.backend, self.dtype)
         makers: Makers = {f"rewarm {self.backend}": ours}
+        if device.type == "cuda":
+            makers[f"rewarm {self.backend}, no graph"] = functools.partial(ours, ", no graph", captured=False)
         if s.seeds > 1:
             single = s.small(seeds=1)
             makers[f"rewarm {self.backend}, 1 seed"] = functools.partial(
@@ -141,8 +143,6 @@ class QWorkload:
             if self.device.type == "cuda":
                 for loop in loops:
                     loop.facts |= launches(loop.run, loop.repeats)
-                if not any(loop.ours and loop.captured for loop in loops):
-                    say(f"{self.name} {self.dtype}: rewarm has no captured update in this version: no replay is measured")
             return self._timed("q", loops, conditions)
 
     def measure_busy(self, conditions: Conditions, say: Say) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -69,7 +68,7 @@ def parameters(learner: composition.Learner) -> dict[str, list[Tensor]]:
 
 
 class Rewarm(Loop):
-    """``agent.update_batch(rows)``, or ``update_offline_batch(rows)``.
+    """``agent.update_batch(rows)``, or ``update_offline_batch(rows)``: on a CPU one compiled chain, on a GPU one graph.
 
     Args:
         setting: What all variants share.
@@ -77,22 +76,34 @@ class Rewarm(Loop):
         backend: Of the agent.
         precision: "fp32" or "tf32".
         label: Added to the name.
+        captured: On a GPU, whether updates are replays of a graph, as they are unless an agent is told otherwise.
     """
 
     ours = True
 
-    def __init__(self, setting: Setting, device: torch.device, backend: str, precision: str = "fp32", label: str = "") -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        device: torch.device,
+        backend: str,
+        precision: str = "fp32",
+        label: str = "",
+        captured: bool = True,
+    ) -> None:
         super().__init__(setting, device)
         self.backend, self.precision = backend, precision
+        self.captured = captured and device.type == "cuda"
+        self.repeats = 20 if self.captured else 1
         self.name = f"rewarm {backend}{label}"
 
     def start(self, at: Start) -> None:
         """A new agent."""
         self.agent = agent_of(self.setting, at, self.device, self.backend, self.precision)
-        self.facts["chain"] = chain(self.backend)
+        self.agent.capture = self.captured
+        self.facts["chain"] = "composition" if self.agent._chain() is None else "fused"
 
     def update(self, rows: Rows, draws: Draws) -> None:
-        """With given draws."""
+        """With given draws; never captured."""
         if isinstance(self.agent, CalQL):
             self.agent.update_offline_batch(rows, draws)
         else:
@@ -100,14 +111,16 @@ class Rewarm(Loop):
 
     def begin(self, rows: Rows) -> None:
         """The agent draws for itself."""
-        agent, utd = self.agent, self.setting.utd
+        agent, utd, repeats = self.agent, self.setting.utd, self.repeats
 
         def online() -> None:
-            agent.update_batch(rows, utd=utd)
+            for _ in range(repeats):
+                agent.update_batch(rows, utd=utd)
 
         def offline() -> None:
             assert isinstance(agent, CalQL)
-            agent.update_offline_batch(rows)
+            for _ in range(repeats):
+                agent.update_offline_batch(rows)
 
         self.run = offline if self.setting.offline else online
 
@@ -147,9 +160,3 @@ class Composition(Loop):
     def state(self) -> dict[str, list[Tensor]]:
         """Copies."""
         return parameters(self.learner)
-
-
-def chain(backend: str) -> str:
-    """Whether an update of this backend is one compiled chain, or a composition of ops."""
-    fused = backend == "cpu" and importlib.util.find_spec("rewarm.rl.update_cpu") is not None
-    return "fused" if fused else "composition"

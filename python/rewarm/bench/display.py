@@ -97,9 +97,10 @@ def q_table(results: list[Result]) -> Table:
     first = results[0]
     seeds = f", {first['seeds']} seeds" if first["seeds"] > 1 else ""
     rates = ", ".join(f"{shape} {rate / 1e9:.0f}" for shape, rate in first["matmul_flops_per_s"].items())
+    floor = f"floor {duration(first['floor_s'])} (torch's products: {rates} GFLOP/s)"
     title = (
         f"{first['workload']} {first['dtype']}{seeds}: {first['parameters'] / 1e6:.2f} M parameters, "
-        f"{first['threads']} threads; {first['flops'] / 1e9:.2f} GFLOP at least, floor {duration(first['floor_s'])} (torch's products: {rates} GFLOP/s)"
+        f"{first['threads']} threads; {first['flops'] / 1e9:.2f} GFLOP at least, {floor}"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     busy = any(r["arm"] == "busy" for r in results)

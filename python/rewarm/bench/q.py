@@ -85,7 +85,7 @@ class QWorkload:
         for peer in peers:
             makers[peer.name] = functools.partial(peer, s, device)
             if device.type == "cuda" and peer in (BmmSubset, Compiled):
-                makers[f"{peer.name}, graph"] = lambda peer=peer: Graph(peer(s, device))
+                makers[f"{peer.name}, graph"] = functools.partial(_graph, peer, s, device)
         return makers
 
     def check(self, loops: Sequence[Loop], say: Say, tick: Callable[[], None] = nothing) -> list[Loop]:
@@ -205,6 +205,10 @@ class QWorkload:
         if single in timed:
             found[0]["over_one_seed"] = timed[ours].median / timed[single].median
         return found
+
+
+def _graph(peer: type[TorchLoop], setting: Setting, device: torch.device) -> Graph:
+    return Graph(peer(setting, device))
 
 
 @contextmanager

@@ -11,7 +11,8 @@ Errors are relative to how far a tensor of one network moved, in the Euclidean n
   once in 10**8 runs is allowed, one of them with four times the root mean square of all, and none where fewer than one in
   10**4 runs is expected.
 
-Kinks are rare: over all critics, the median is free of them, and is held to the rounding alone. What a step decides by a least
+Kinks are rare: over all critics, the median is free of them, and is held to the rounding alone (the actor, and a penalty of a
+few drawn critics, only in float64, where no kink is expected). What a step decides by a least
 value (which critic the actor follows) or a greater one (Q or the return) is no matter of rounding, because inputs are chosen
 for which those are further apart than d.
 """
@@ -123,11 +124,12 @@ def kink_bound(setting: Setting, network: str, precision: str) -> float:
     if network == "log_alpha":  # no gradient passes a unit on its way there
         return 0.0
     hidden = setting.actor_hidden if network == "actor" else setting.hidden
-    states = setting.rows * (3 * setting.sampled_actions + 1 if setting.offline and network != "actor" else 1)
     d = distance(setting, precision)
-    expected = 2 * d / math.sqrt(2 * math.pi) * states * sum(hidden)
+    # A row of a penalty has many actions, which share the weight that one row has.
+    n = setting.rows if network == "actor" else setting.batch
+    expected = 2 * d / math.sqrt(2 * math.pi) * n * sum(hidden)
     many = expected + 6 * math.sqrt(expected) + 6 + (4**2 - 1) if expected > 1e-4 else 0.0
-    bound = math.sqrt(many / (setting.batch * min(hidden) / 2))
+    bound = math.sqrt(many / (n * min(hidden) / 2))
     if precision == "tf32":
         # Ties are within this rounding: about E / 4 standard deviations part the two least of E values on average.
         bound += math.sqrt(setting.critics / 2 * d)

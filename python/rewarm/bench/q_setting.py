@@ -213,8 +213,11 @@ def network(generator: torch.Generator, seeds: int, nets: int, widths: Sequence[
     for i, o in itertools.pairwise(widths):
         made += [normal(i, o, scale=math.sqrt(2 / i)), normal(o, scale=0.1)]
         made += [normal(o, scale=0.1, mean=1.0), normal(o, scale=0.1)]
-    head, tail = (widths[-1], outputs) if outputs else (widths[-1],), (outputs,) if outputs else ()
-    return [*made, normal(*head, scale=math.sqrt(2 / widths[-1])), normal(*tail, scale=0.1)]
+    if outputs:
+        return [*made, normal(widths[-1], outputs, scale=math.sqrt(2 / widths[-1])), normal(outputs, scale=0.1)]
+    head = normal(widths[-1], scale=math.sqrt(2 / widths[-1]))
+    # Units are positive: a head that sums to 0 gives critics like levels, so that the least of them changes from row to row.
+    return [*made, head - head.mean(-1, keepdim=True), normal(scale=0.1)]
 
 
 def start(s: Setting, device: torch.device, *, checked: bool, seed: int = 7) -> Start:

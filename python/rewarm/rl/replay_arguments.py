@@ -125,7 +125,7 @@ def as_array(where: str, value: object) -> NDArray[Any]:
 
 
 def as_floats(where: str, value: object) -> NDArray[np.float32]:
-    """Contiguous float32 of numbers; what a float32 cannot hold becomes inf and is refused, with its place, when rows are added."""
+    """Contiguous float32 of numbers; what a float32 cannot hold becomes inf and is refused, with its place, by `add`."""
     array = as_array(where, value)
     if array.dtype.kind not in "fiu":
         raise InvalidArgument(f"{where}: expected floating-point or integer numbers, got {array.dtype}")
@@ -153,6 +153,7 @@ class NewRows:
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_] | None
     n: int
+    placed: bool  # whether the blocks had an axis of their own
 
 
 def shown(shape: Sequence[object]) -> str:
@@ -203,17 +204,17 @@ def checked_rows(
         placed("truncated", as_bools(f"{at}truncated", truncated)),
         None if valid is None else placed("valid", as_bools(f"{at}valid", valid)),
     ]
-    return NewRows(*rows, n=math.prod(lead) // blocks)  # type: ignore[arg-type]
+    return NewRows(*rows, n=math.prod(lead) // blocks, placed=len(lead) == 2)  # type: ignore[arg-type]
 
 
-def checked_order(config: ReplayConfig, order: object, n: int) -> bool:
-    """Whether each of the n rows belongs to an environment of its own."""
+def checked_order(config: ReplayConfig, order: object, rows: NewRows) -> bool:
+    """Whether each of a block's rows belongs to an environment of its own."""
     if order not in (None, "steps", "environments"):
         raise InvalidArgument(f"ReplayBuffer.add: order: expected 'steps', 'environments' or None, got {order!r}")
-    if order is None and config.mc_returns and n > 1:
+    if order is None and config.mc_returns and rows.n > 1 and not rows.placed:
         raise InvalidArgument(
-            f"ReplayBuffer.add: order: with mc_returns, say what the {n} rows of a block are: 'steps' (one episode after the "
-            "other, in time) or 'environments' (one step of as many environments)"
+            f"ReplayBuffer.add: order: with mc_returns, say what the {rows.n} rows are: 'steps' (one after the other in time) "
+            "or 'environments' (one step of as many environments)"
         )
     return order == "environments"
 

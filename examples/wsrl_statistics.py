@@ -38,7 +38,9 @@ def recovery(steps, returns, begins: int, within: int) -> dict:
     steps, returns = np.asarray(steps), np.asarray(returns, float)
     counted = np.flatnonzero((steps > begins) & (steps <= within))
     if not len(counted):
-        raise ValueError(f"no evaluation after the first update (step {begins}) and until step {within}: steps {steps.tolist()}")
+        raise ValueError(
+            f"no evaluation after the first update (step {begins}) and until step {within}: steps {steps.tolist()}"
+        )
     start, seen = returns[:, 0], returns[:, counted]
     bottom = seen.argmin(1)
     back = (seen >= start[:, None]) & (np.arange(len(counted)) >= bottom[:, None])

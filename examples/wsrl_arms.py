@@ -1,0 +1,179 @@
+"""What wsrl_maze.py and wsrl_gym.py share: Cal-QL pre-training, and the arms that go online from it side by side.
+
+WSRL (Zhou et al. 2024, arXiv 2412.07762): take over the whole offline agent, act with it for a while without learning, then
+plain high-UTD SAC on what was collected, without the offline data. It is compared with the same without that pause, with a
+fresh agent that takes half of every minibatch from the offline data (in the manner of RLPD, Ball et al. 2023, arXiv
+2302.02948), and with a fresh agent that has none.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rewarm.q import ensemble_mlp
+from rewarm.rl import WSRL, CalQL, EnsembleSAC, ReplayBuffer
+
+ARMS = {  # name: (label, colour, line)
+    "wsrl": ("WSRL", "#d55e00", "-"),
+    "no_warmup": ("no warm-up", "#0072b2", "--"),
+    "rlpd": ("RLPD-style, half offline", "#117733", "-"),
+    "scratch": ("from scratch", "#555555", ":"),
+}
+
+
+class UsageError(Exception):
+    """What is wrong with the request, and what is accepted."""
+
+
+@dataclass
+class Probe:
+    """Offline pairs that no arm trains on; the mean Q there shows divergence."""
+
+    obs: torch.Tensor  # [S, n, O]
+    action: torch.Tensor  # [S, n, A]
+
+    def mean_q(self, agent: EnsembleSAC) -> list[float]:
+        """[S]: the mean over pairs and critics."""
+        critics = agent.learner.critics
+        with torch.no_grad():
+            x = torch.cat((self.obs, self.action), -1)
+            q = ensemble_mlp(x, critics.layers, critics.head, backend=agent.backend)
+        return q.mean((1, 2)).tolist()
+
+
+@dataclass
+class Arm:
+    """One way to go online, S seeds of it."""
+
+    name: str
+    agent: EnsembleSAC
+    waits: int  # rows a seed before the first update
+    offline_ratio: float = 0.0
+    buffer: ReplayBuffer | None = None
+    first_update: int | None = None  # environment steps done when it came
+
+    def update(self, step: int, offline: ReplayBuffer, utd: int, batch: int, draw: np.random.Generator) -> None:
+        """One high-UTD update, once there are enough rows."""
+        rows = len(self.buffer)
+        if rows < self.waits:
+            return
+        if self.first_update is None:
+            self.first_update = step
+        if rows >= utd * batch:
+            mixed = {"offline": offline, "offline_ratio": self.offline_ratio} if self.offline_ratio else {}
+            self.agent.update(self.buffer, utd=utd, batch=batch, **mixed)
+        else:  # who does not wait has fewer rows than an update draws; the buffer's own sample refuses that
+            index = draw.integers(rows, size=(len(self.agent.seeds), utd * batch))
+            self.agent.update_batch(self.buffer.gather(torch.from_numpy(index)), utd=utd)
+
+
+def pretrain(
+    agent: CalQL, data: ReplayBuffer, steps: int, batch: int, *, every: int, watch: Callable[[int], dict], bar
+) -> list:
+    """Cal-QL on the offline data; `watch` is asked at the start, every `every` steps and at the end."""
+    points = []
+    for done in range(steps + 1):
+        if done % every == 0 or done == steps:
+            points.append({"step": done, **watch(done)})
+        if done == steps:
+            break
+        agent.update_offline(data, batch=batch)
+        bar.update()
+    return points
+
+
+def make_arms(checkpoint: Path, settings: dict, dims: tuple[int, int], seeds: Sequence[int], warmup: int, **where) -> list[Arm]:
+    """The four arms. Two start from the checkpoint; two from weights of their own, drawn as the offline agent's were."""
+    shared = {"warmup_steps": 0, **where}
+    return [
+        Arm("wsrl", WSRL.from_offline(checkpoint, **(shared | {"warmup_steps": warmup})), warmup),
+        Arm("no_warmup", WSRL.from_offline(checkpoint, **shared), min(32, warmup)),
+        Arm("rlpd", EnsembleSAC(*dims, seeds=seeds, **settings, **where), warmup, 0.5),
+        Arm("scratch", EnsembleSAC(*dims, seeds=seeds, **settings, **where), warmup),
+    ]
+
+
+def evaluate(policies: Sequence[Callable], envs, seeds: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns and terminations [K, S] of K policies, means over one episode for each number in `seeds` [S][episodes].
+
+    A policy maps [S, episodes, O] to actions. The seeds are those of the environment's starts, the same for every policy, so
+    that policies differ by what they do. `envs` has K * S * episodes copies and autoresets at the next step.
+    """
+    shape = len(policies), len(seeds), len(seeds[0])
+    obs, _ = envs.reset(seed=[seed for _ in policies for row in seeds for seed in row])
+    returns, ended, running = np.zeros(envs.num_envs), np.zeros(envs.num_envs, bool), np.ones(envs.num_envs, bool)
+    while running.any():
+        split = obs.reshape(*shape, -1)
+        action = np.stack([policy(part) for policy, part in zip(policies, split, strict=True)])
+        obs, reward, terminated, truncated, _ = envs.step(action.reshape(envs.num_envs, -1))
+        returns += np.where(running, reward, 0.0)
+        ended |= running & terminated
+        running &= ~(terminated | truncated)
+    return returns.reshape(shape).mean(-1), ended.reshape(shape).mean(-1)
+
+
+def go_online(arms, envs, start_seeds, steps, *, utd, batch, offline, every, watch: Callable[[int], dict], bar) -> list:
+    """All arms for `steps` environment steps of every seed; copy k * S + s of `envs` is seed s of arm k.
+
+    After each step an arm makes one update of `utd` critic minibatches, if it has rows enough. What `watch(step)` gives
+    before the first step, every `every` steps and after the last is returned: [(step, found)].
+    """
+    evaluations = []
+    count, draw = len(start_seeds), np.random.default_rng(0)
+    obs, _ = envs.reset(seed=list(start_seeds) * len(arms))
+    began = np.zeros(envs.num_envs, bool)  # rows that only carry a reset are no transitions
+    for step in range(steps + 1):
+        if step % every == 0 or step == steps:
+            evaluations.append((step, watch(step)))
+        if step == steps:
+            break
+        by_arm = obs.reshape(len(arms), count, -1)
+        action = np.concatenate([arm.agent.act(part[:, None])[:, 0] for arm, part in zip(arms, by_arm, strict=True)])
+        next_obs, reward, terminated, truncated, _ = envs.step(action)
+        for k, arm in enumerate(arms):
+            mine = slice(k * count, (k + 1) * count)
+            arm.buffer.add(
+                obs[mine],
+                action[mine],
+                reward[mine].astype(np.float32),
+                next_obs[mine],
+                terminated[mine],
+                truncated[mine],
+                valid=~began[mine],
+            )
+            arm.update(step + 1, offline, utd, batch, draw)
+        obs, began = next_obs, terminated | truncated
+        bar.update()
+    return evaluations
+
+
+class Watch:
+    """Evaluates arms, and tells the progress bar and TensorBoard."""
+
+    def __init__(self, envs, seeds, probe: Probe, bar, writer=None, prefix: str = "online"):
+        self.envs, self.seeds, self.probe, self.bar, self.writer, self.prefix = envs, seeds, probe, bar, writer, prefix
+        self.seconds = 0.0
+
+    def __call__(self, step: int, agents: dict[str, EnsembleSAC]) -> dict[str, dict]:
+        """For every agent the return, the share of episodes that terminated, mean Q on the probe and temperature, a number a seed."""
+        began = time.perf_counter()
+        policies = [lambda obs, agent=agent: agent.act(obs, mode=True) for agent in agents.values()]
+        returns, success = evaluate(policies, self.envs, self.seeds)
+        found = {}
+        for k, (name, agent) in enumerate(agents.items()):
+            found[name] = {
+                "return": returns[k].tolist(),
+                "success": success[k].tolist(),
+                "probe_q": self.probe.mean_q(agent),
+                "alpha": agent.alpha.tolist(),
+            }
+            if self.writer:
+                for key, values in found[name].items():
+                    self.writer.add_scalar(f"{self.prefix}/{key}/{name}", float(np.mean(values)), step)
+        self.bar.set_postfix_str("return " + ", ".join(f"{name} {np.mean(one['return']):.1f}" for name, one in found.items()))
+        self.seconds += time.perf_counter() - began
+        return found

@@ -1,0 +1,198 @@
+"""Warm-start reinforcement learning (WSRL, arXiv 2412.07762) in a small maze: go online without the offline data.
+
+Noisy walkers make offline data in a U-shaped maze, Cal-QL learns from them, and then a wind rises. Four arms go on in the
+wind: WSRL (300 steps with the frozen policy, then online data alone), the same without those steps, a fresh agent with half
+of each minibatch from the offline data (RLPD-style), and a fresh agent without. All seeds of an arm are one stacked agent, and
+all arms and seeds act in one Gymnasium vector environment.
+
+    python examples/wsrl_maze.py                   # 16 seeds, minutes on two cores
+    python examples/wsrl_maze.py --quick           # 4 seeds, fewer steps
+    python examples/wsrl_maze.py --tensorboard     # and: tensorboard --logdir out/wsrl_maze/tensorboard
+
+Writes wsrl_maze.json (every evaluation of every seed, tests over seeds), wsrl_maze.svg and offline.pt, the pre-trained agent.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from wsrl_arms import Probe, Watch, go_online, make_arms, pretrain
+from wsrl_maze_env import MazeVectorEnv, Transitions, walk
+from wsrl_report import plot, print_table, print_verdicts, verdicts
+from wsrl_results import keep_when_complete, recorded, tensorboard_writer
+
+import rewarm
+from rewarm.rl import CalQL, ReplayBuffer
+
+SETTINGS = {  # of every agent
+    "critics": 6,
+    "hidden": (48, 48),
+    "gamma": 0.97,
+    "tau": 0.01,
+    "critic_lr": 1e-3,
+    "actor_lr": 3e-4,
+    "alpha_lr": 3e-4,
+}
+BATCH, UTD = 64, 4
+FULL = {"seeds": 16, "pretrain_steps": 2500, "online_steps": 2000, "every": 100}
+QUICK = {"seeds": 4, "pretrain_steps": 1500, "online_steps": 1200, "every": 200}
+HELD_OUT = 256  # offline pairs a seed for the probe
+
+
+def offline_buffer(data: Transitions, seeds: list[int]) -> ReplayBuffer:
+    """The data with Monte-Carlo returns; an episode that never reached the goal counts as one that never will."""
+    buffer = ReplayBuffer(
+        data.reward.shape[1], 2, 2, seeds=seeds, mc_returns=True, gamma=SETTINGS["gamma"], sparse_negative_reward=-1.0
+    )
+    buffer.add(*data)
+    return buffer
+
+
+def run(args, staging: Path) -> tuple[dict, list[str]]:
+    """From walkers to the files in the staging folder: the results, and the names of the files."""
+    from tqdm import tqdm
+
+    began = time.perf_counter()
+    torch.set_num_threads(args.threads)
+    seeds = list(range(args.first_seed, args.first_seed + args.seeds))
+    seconds = {}
+
+    # Streams of a seed: its number for the data, and others for what is held out, online starts and evaluation.
+    data = walk(seeds, args.transitions, noise=args.noise)
+    held_out = walk([seed + 1_000_000 for seed in seeds], HELD_OUT, noise=args.noise)
+    probe = Probe(torch.from_numpy(held_out.obs), torch.from_numpy(held_out.action))
+    episodes = [[2_000_000 + seed * args.episodes + i for i in range(args.episodes)] for seed in seeds]
+    offline = offline_buffer(data, seeds)
+    print(
+        f"data        {args.transitions:,} transitions for each of {args.seeds} seeds; {data.terminated.mean():.2%} reach the goal"
+    )
+    seconds["data"] = time.perf_counter() - began
+
+    agent = CalQL(2, 2, seeds=seeds, cql_weight=args.cql_weight, backend=args.backend, **SETTINGS)
+    writer = tensorboard_writer(staging / "tensorboard") if args.tensorboard else None
+    checkpoint = staging / "offline.pt"
+    count = args.seeds * args.episodes
+    with tqdm(total=args.pretrain_steps, desc="Cal-QL", unit="step", disable=None, mininterval=0.5) as bar:
+        watch = Watch(MazeVectorEnv(count), episodes, probe, bar, writer, "offline")
+        clock = time.perf_counter()
+        points = pretrain(
+            agent,
+            offline,
+            args.pretrain_steps,
+            BATCH,
+            every=max(1, args.pretrain_steps // 5),
+            watch=lambda step: watch(step, {"calql": agent})["calql"],
+            bar=bar,
+        )
+        agent.save(checkpoint)
+    seconds["pretrain"] = time.perf_counter() - clock
+    end = points[-1]
+    print(f"Cal-QL      {args.pretrain_steps:,} steps: return {np.mean(end['return']):.1f} without wind, "
+          f"goal reached in {np.mean(end['success']):.0%} of episodes, mean Q on the probe {np.mean(end['probe_q']):.1f}")  # fmt: skip
+
+    arms = make_arms(checkpoint, SETTINGS, (2, 2), seeds, args.warmup, backend=args.backend)
+    for arm in arms:
+        arm.buffer = ReplayBuffer(args.online_steps, 2, 2, seeds=seeds)
+    clock = time.perf_counter()
+    with tqdm(total=args.online_steps, desc="online", unit="step", disable=None, mininterval=0.5) as bar:
+        watch = Watch(MazeVectorEnv(count * len(arms), wind=args.wind), episodes, probe, bar, writer)
+        evaluations = go_online(
+            arms,
+            MazeVectorEnv(args.seeds * len(arms), wind=args.wind),
+            [seed + 3_000_000 for seed in seeds],
+            args.online_steps,
+            utd=UTD,
+            batch=BATCH,
+            offline=offline,
+            every=args.every,
+            watch=lambda step: watch(step, {arm.name: arm.agent for arm in arms}),
+            bar=bar,
+        )
+    seconds |= {"online": time.perf_counter() - clock, "of_which_evaluation": watch.seconds}
+    if writer:
+        writer.close()
+
+    results = {
+        "example": "wsrl_maze",
+        "arguments": vars(args),
+        "settings": {**SETTINGS, "batch": BATCH, "utd": UTD},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "rewarm": rewarm.__version__},
+        "machine": {"architecture": platform.machine(), "cpus": os.cpu_count()},
+        "backend": agent.backend,
+        "pretraining": points,
+        "arms": recorded(arms, evaluations),
+    }
+    print_table(results["arms"])
+    results["verdicts"] = verdicts(results["arms"], within=min(1000, args.online_steps))
+    print_verdicts(results["verdicts"])
+    plot(results["arms"], f"U-maze, wind {args.wind[0]:g}, {args.wind[1]:g}; {args.seeds} seeds", staging / "wsrl_maze.svg")
+    results["seconds"] = seconds | {"all": time.perf_counter() - began}
+    (staging / "wsrl_maze.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results, ["offline.pt", "wsrl_maze.svg", "wsrl_maze.json", *(["tensorboard"] if args.tensorboard else [])]
+
+
+# ------------------------------------------------------------------------------------------------------------- program
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Arguments with their defaults filled in."""
+
+    def positive(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise argparse.ArgumentTypeError(f"{value} given, a whole number of at least 1 is accepted")
+        return value
+
+    summary, _, details = __doc__.partition("\n\n")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=summary, epilog=details, formatter_class=as_written)
+    both = {key: f"(default: {FULL[key]}, with --quick {QUICK[key]})" for key in FULL}
+    # fmt: off
+    add = parser.add_argument
+    add("--seeds", type=positive, metavar="S", help="of each arm, at least 2 " + both["seeds"])
+    add("--first-seed", type=int, default=0, metavar="N", help="seeds are N, N + 1, ... (default: %(default)s)")
+    add("--quick", action="store_true", help="fewer seeds and steps")
+    add("--out", default="out/wsrl_maze", metavar="DIR", help="for results (default: %(default)s)")
+    add("--backend", choices=("cpu", "reference", "triton"), help="of the agents (default: the fastest here)")
+    add("--tensorboard", action="store_true", help="write scalars for TensorBoard too")
+    add("--pretrain-steps", type=positive, metavar="N", help="of Cal-QL " + both["pretrain_steps"])
+    add("--online-steps", type=positive, metavar="N", help="of each arm and seed " + both["online_steps"])
+    add("--warmup", type=positive, default=300, metavar="N", help="rows before updates begin, in all arms but one (default: %(default)s)")
+    add("--wind", type=float, nargs=2, default=(0.02, -0.07), metavar=("X", "Y"), help="online, in cells a step; a move is up to 0.2 (default: 0.02 -0.07)")
+    add("--transitions", type=positive, default=6000, metavar="N", help="offline, of each seed (default: %(default)s)")
+    add("--noise", type=float, default=0.5, metavar="STD", help="of the walkers' actions (default: %(default)s)")
+    add("--cql-weight", type=float, default=5.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
+    add("--every", type=positive, metavar="N", help="steps between evaluations online " + both["every"])
+    add("--episodes", type=positive, default=20, metavar="N", help="of an evaluation (default: %(default)s)")
+    add("--threads", type=positive, default=1, metavar="N", help="of torch (default: %(default)s)")
+    # fmt: on
+    args = parser.parse_args(argv)
+    for key, value in (QUICK if args.quick else FULL).items():
+        if getattr(args, key) is None:
+            setattr(args, key, value)
+    if args.seeds < 2:
+        parser.error(f"--seeds {args.seeds}: at least 2 are accepted, one has no spread")
+    if not 0 <= args.first_seed <= 900_000:
+        parser.error(f"--first-seed {args.first_seed}: 0 to 900,000 is accepted")
+    if args.online_steps <= args.warmup + args.every:
+        parser.error(
+            f"--online-steps {args.online_steps}: more than --warmup + --every = {args.warmup + args.every} is accepted"
+        )
+    if max(map(abs, args.wind)) > 0.8:
+        parser.error(f"--wind {args.wind[0]:g} {args.wind[1]:g}: numbers in +-0.8 are accepted")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Results appear in --out when the run is complete: a stopped run leaves what was there before."""
+    return keep_when_complete("wsrl_maze", parse_arguments(argv), run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

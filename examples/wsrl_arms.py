@@ -159,7 +159,7 @@ class Watch:
         self.seconds = 0.0
 
     def __call__(self, step: int, agents: dict[str, EnsembleSAC]) -> dict[str, dict]:
-        """For every agent the return, the share of episodes that terminated, mean Q on the probe and temperature, a number a seed."""
+        """For every agent [S] each: return, share of episodes that terminated, mean Q on the probe, temperature."""
         began = time.perf_counter()
         policies = [lambda obs, agent=agent: agent.act(obs, mode=True) for agent in agents.values()]
         returns, success = evaluate(policies, self.envs, self.seeds)

@@ -69,9 +69,8 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     probe = Probe(torch.from_numpy(held_out.obs), torch.from_numpy(held_out.action))
     episodes = [[2_000_000 + seed * args.episodes + i for i in range(args.episodes)] for seed in seeds]
     offline = offline_buffer(data, seeds)
-    print(
-        f"data        {args.transitions:,} transitions for each of {args.seeds} seeds; {data.terminated.mean():.2%} reach the goal"
-    )
+    share = data.terminated.mean()
+    print(f"data        {args.transitions:,} transitions for each of {args.seeds} seeds; {share:.2%} reach the goal")
     seconds["data"] = time.perf_counter() - began
 
     agent = CalQL(2, 2, seeds=seeds, cql_weight=args.cql_weight, backend=args.backend, **SETTINGS)
@@ -94,7 +93,8 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     seconds["pretrain"] = time.perf_counter() - clock
     end = points[-1]
     print(f"Cal-QL      {args.pretrain_steps:,} steps: return {np.mean(end['return']):.1f} without wind, "
-          f"goal reached in {np.mean(end['success']):.0%} of episodes, mean Q on the probe {np.mean(end['probe_q']):.1f}")  # fmt: skip
+          f"goal reached in {np.mean(end['success']):.0%} of episodes, mean Q on the probe "
+          f"{np.mean(end['probe_q']):.1f}")  # fmt: skip
 
     arms = make_arms(checkpoint, SETTINGS, (2, 2), seeds, args.warmup, backend=args.backend)
     for arm in arms:
@@ -163,8 +163,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--tensorboard", action="store_true", help="write scalars for TensorBoard too")
     add("--pretrain-steps", type=positive, metavar="N", help="of Cal-QL " + both["pretrain_steps"])
     add("--online-steps", type=positive, metavar="N", help="of each arm and seed " + both["online_steps"])
-    add("--warmup", type=positive, default=300, metavar="N", help="rows before updates begin, in all arms but one (default: %(default)s)")
-    add("--wind", type=float, nargs=2, default=(0.02, -0.07), metavar=("X", "Y"), help="online, in cells a step; a move is up to 0.2 (default: 0.02 -0.07)")
+    add("--warmup", type=positive, default=300, metavar="N",
+        help="rows before updates begin, in all arms but one (default: %(default)s)")
+    add("--wind", type=float, nargs=2, default=(0.02, -0.07), metavar=("X", "Y"),
+        help="online, in cells a step; a move is up to 0.2 (default: 0.02 -0.07)")
     add("--transitions", type=positive, default=6000, metavar="N", help="offline, of each seed (default: %(default)s)")
     add("--noise", type=float, default=0.5, metavar="STD", help="of the walkers' actions (default: %(default)s)")
     add("--cql-weight", type=float, default=5.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
@@ -178,12 +180,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             setattr(args, key, value)
     if args.seeds < 2:
         parser.error(f"--seeds {args.seeds}: at least 2 are accepted, one has no spread")
-    if not 0 <= args.first_seed <= 900_000:
-        parser.error(f"--first-seed {args.first_seed}: 0 to 900,000 is accepted")
-    if args.online_steps <= args.warmup + args.every:
-        parser.error(
-            f"--online-steps {args.online_steps}: more than --warmup + --every = {args.warmup + args.every} is accepted"
-        )
+    if not 0 <= args.first_seed <= 9000:
+        parser.error(f"--first-seed {args.first_seed}: 0 to 9,000 is accepted")
+    least = args.warmup + args.every
+    if args.online_steps <= least:
+        parser.error(f"--online-steps {args.online_steps}: more than --warmup + --every = {least} is accepted")
     if max(map(abs, args.wind)) > 0.8:
         parser.error(f"--wind {args.wind[0]:g} {args.wind[1]:g}: numbers in +-0.8 are accepted")
     return args

@@ -6,7 +6,7 @@ are in cells: x to the right, y upward, each in [0, 3].
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -52,7 +52,7 @@ class MazeVectorEnv(VectorEnv):
     "corner" is the cell S, "anywhere" any free cell, uniformly.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata: ClassVar = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
 
     def __init__(self, num_envs: int, *, wind: Sequence[float] = CALM, start: str = "corner"):
         if num_envs < 1:

@@ -17,17 +17,6 @@ import torch
 from rewarm.q import ensemble_mlp
 from rewarm.rl import WSRL, CalQL, EnsembleSAC, ReplayBuffer
 
-ARMS = {  # name: (label, colour, line)
-    "wsrl": ("WSRL", "#d55e00", "-"),
-    "no_warmup": ("no warm-up", "#0072b2", "--"),
-    "rlpd": ("RLPD-style, half offline", "#117733", "-"),
-    "scratch": ("from scratch", "#555555", ":"),
-}
-
-
-class UsageError(Exception):
-    """What is wrong with the request, and what is accepted."""
-
 
 @dataclass
 class Probe:

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from wsrl_arms import ARMS
 from wsrl_statistics import area, band, mann_whitney, recovery, sign_test
 
+ARMS = {  # name: (label, colour, line)
+    "wsrl": ("WSRL", "#d55e00", "-"),
+    "no_warmup": ("no warm-up", "#0072b2", "--"),
+    "rlpd": ("RLPD-style, half offline", "#117733", "-"),
+    "scratch": ("from scratch", "#555555", ":"),
+}
 WITHIN = 1000  # environment steps in which WSRL shall be back
 RECOVERED = 7 / 8  # of the seeds: 14 of 16
 SPIRAL = 500  # updates in which the lowest mean Q is looked for

@@ -8,12 +8,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wsrl_arms import ARMS, Arm, UsageError
+from wsrl_report import ARMS
 
 from rewarm.errors import RewarmError
 
 
-def recorded(arms: list[Arm], evaluations: list[tuple[int, dict]]) -> dict:
+class UsageError(Exception):
+    """What is wrong with the request, and what is accepted."""
+
+
+def recorded(arms: list, evaluations: list[tuple[int, dict]]) -> dict:
     """For every arm its curves by measure [S][T], and the step of its first update."""
     steps = [step for step, _ in evaluations]
     found = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from wsrl_results import recorded
 
 from rewarm.q import ensemble_mlp
 from rewarm.rl import WSRL, CalQL, EnsembleSAC, ReplayBuffer
@@ -60,14 +61,12 @@ class Arm:
             self.agent.update_batch(self.buffer.gather(torch.from_numpy(index)), utd=utd)
 
 
-def pretrain(
-    agent: CalQL, data: ReplayBuffer, steps: int, batch: int, *, every: int, watch: Callable[[int], dict], bar
-) -> list:
-    """Cal-QL on the offline data; `watch` is asked at the start, every `every` steps and at the end."""
+def pretrain(agent: CalQL, data: ReplayBuffer, steps: int, batch: int, *, every: int, watch: "Watch", bar) -> list[dict]:
+    """Cal-QL on the offline data; evaluations at the start, every `every` steps and at the end."""
     points = []
     for done in range(steps + 1):
         if done % every == 0 or done == steps:
-            points.append({"step": done, **watch(done)})
+            points.append({"step": done, **watch(done, {"Cal-QL": agent})["Cal-QL"]})
         if done == steps:
             break
         agent.update_offline(data, batch=batch)
@@ -105,19 +104,31 @@ def evaluate(policies: Sequence[Callable], envs, seeds: Sequence[Sequence[int]])
     return returns.reshape(shape).mean(-1), ended.reshape(shape).mean(-1)
 
 
-def go_online(arms, envs, start_seeds, steps, *, utd, batch, offline, every, watch: Callable[[int], dict], bar) -> list:
+def go_online(
+    arms: list[Arm],
+    envs,
+    starts: Sequence[int],
+    steps: int,
+    *,
+    utd: int,
+    batch: int,
+    offline: ReplayBuffer,
+    every: int,
+    watch: "Watch",
+    bar,
+) -> list[tuple[int, dict]]:
     """All arms for `steps` environment steps of every seed; copy k * S + s of `envs` is seed s of arm k.
 
-    After each step an arm makes one update of `utd` critic minibatches, if it has rows enough. What `watch(step)` gives
-    before the first step, every `every` steps and after the last is returned: [(step, found)].
+    After each step an arm makes one update of `utd` critic minibatches, if it has rows enough. Returns (step, evaluation)
+    before the first step, every `every` steps and after the last.
     """
-    evaluations = []
-    count, draw = len(start_seeds), np.random.default_rng(0)
-    obs, _ = envs.reset(seed=list(start_seeds) * len(arms))
+    evaluations, agents = [], {arm.name: arm.agent for arm in arms}
+    count, draw = len(starts), np.random.default_rng(0)
+    obs, _ = envs.reset(seed=list(starts) * len(arms))
     began = np.zeros(envs.num_envs, bool)  # rows that only carry a reset are no transitions
     for step in range(steps + 1):
         if step % every == 0 or step == steps:
-            evaluations.append((step, watch(step)))
+            evaluations.append((step, watch(step, agents)))
         if step == steps:
             break
         by_arm = obs.reshape(len(arms), count, -1)
@@ -166,3 +177,65 @@ class Watch:
         self.bar.set_postfix_str("return " + ", ".join(f"{name} {np.mean(one['return']):.1f}" for name, one in found.items()))
         self.seconds += time.perf_counter() - began
         return found
+
+
+def offline_to_online(
+    agent: CalQL,
+    offline: ReplayBuffer,
+    probe: Probe,
+    make_envs: Callable,
+    args,
+    settings: dict,
+    folder: Path,
+    *,
+    utd: int,
+    batch: int,
+    writer=None,
+) -> dict:
+    """Pre-trains the agent, saves it as offline.pt in the folder, takes all arms online from there: what a results file holds of it.
+
+    `make_envs(count, online)` gives a vector environment of so many copies, before or after the shift. `args` has seeds,
+    pretrain_steps, online_steps, warmup, every and episodes; `settings` are an agent's.
+    """
+    from tqdm import tqdm
+
+    def progress(steps: int, name: str):
+        return tqdm(total=steps, desc=name, unit="step", disable=None, mininterval=0.5)
+
+    seeds, dims = agent.seeds, (agent.obs_dim, agent.act_dim)
+    # Starts of evaluations, the same in all of them, and of training: numbers that no seed of the data has.
+    episodes = [[2_000_000 + seed * args.episodes + i for i in range(args.episodes)] for seed in seeds]
+    starts = [3_000_000 + seed for seed in seeds]
+    copies, checkpoint = len(seeds) * args.episodes, folder / "offline.pt"
+
+    clock = time.perf_counter()
+    with progress(args.pretrain_steps, "Cal-QL") as bar:
+        look = Watch(make_envs(copies, False), episodes, probe, bar, writer, "offline")
+        every = max(1, args.pretrain_steps // 5)
+        points = pretrain(agent, offline, args.pretrain_steps, batch, every=every, watch=look, bar=bar)
+    agent.save(checkpoint)
+    seconds = {"pretrain": time.perf_counter() - clock}
+    end = {key: np.mean(values) for key, values in points[-1].items()}
+    print(f"Cal-QL      {args.pretrain_steps:,} steps: return {end['return']:.1f} before the shift, "
+          f"{end['success']:.0%} of episodes terminate, mean Q on the probe {end['probe_q']:.1f}")  # fmt: skip
+
+    arms = make_arms(checkpoint, settings, dims, seeds, args.warmup, backend=agent.backend)
+    for arm in arms:
+        arm.buffer = ReplayBuffer(args.online_steps, *dims, seeds=seeds)
+    clock = time.perf_counter()
+    with progress(args.online_steps, "online") as bar:
+        look = Watch(make_envs(copies * len(arms), True), episodes, probe, bar, writer)
+        evaluations = go_online(
+            arms,
+            make_envs(len(seeds) * len(arms), True),
+            starts,
+            args.online_steps,
+            utd=utd,
+            batch=batch,
+            offline=offline,
+            every=args.every,
+            watch=look,
+            bar=bar,
+        )
+    seconds |= {"online": time.perf_counter() - clock, "of_which_evaluation": look.seconds}
+    return {"pretraining": points, "arms": recorded(arms, evaluations), "seconds": seconds}

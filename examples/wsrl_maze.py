@@ -20,12 +20,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from wsrl_arms import Probe, Watch, go_online, make_arms, pretrain
-from wsrl_maze_env import MazeVectorEnv, Transitions, walk
+from wsrl_arms import Probe, offline_to_online
+from wsrl_maze_env import CALM, MazeVectorEnv, Transitions, walk
 from wsrl_report import plot, print_table, print_verdicts, verdicts
-from wsrl_results import keep_when_complete, recorded, tensorboard_writer
+from wsrl_results import keep_when_complete, tensorboard_writer
 
 import rewarm
 from rewarm.rl import CalQL, ReplayBuffer
@@ -39,7 +38,7 @@ SETTINGS = {  # of every agent
     "actor_lr": 3e-4,
     "alpha_lr": 3e-4,
 }
-BATCH, UTD = 64, 4
+TRAINING = {"utd": 4, "batch": 64}
 FULL = {"seeds": 16, "pretrain_steps": 2500, "online_steps": 2000, "every": 100}
 QUICK = {"seeds": 4, "pretrain_steps": 1500, "online_steps": 1200, "every": 200}
 HELD_OUT = 256  # offline pairs a seed for the probe
@@ -56,83 +55,42 @@ def offline_buffer(data: Transitions, seeds: list[int]) -> ReplayBuffer:
 
 def run(args, staging: Path) -> tuple[dict, list[str]]:
     """From walkers to the files in the staging folder: the results, and the names of the files."""
-    from tqdm import tqdm
-
     began = time.perf_counter()
     torch.set_num_threads(args.threads)
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
-    seconds = {}
 
-    # Streams of a seed: its number for the data, and others for what is held out, online starts and evaluation.
     data = walk(seeds, args.transitions, noise=args.noise)
     held_out = walk([seed + 1_000_000 for seed in seeds], HELD_OUT, noise=args.noise)
     probe = Probe(torch.from_numpy(held_out.obs), torch.from_numpy(held_out.action))
-    episodes = [[2_000_000 + seed * args.episodes + i for i in range(args.episodes)] for seed in seeds]
     offline = offline_buffer(data, seeds)
     share = data.terminated.mean()
     print(f"data        {args.transitions:,} transitions for each of {args.seeds} seeds; {share:.2%} reach the goal")
-    seconds["data"] = time.perf_counter() - began
+    seconds = {"data": time.perf_counter() - began}
 
     agent = CalQL(2, 2, seeds=seeds, cql_weight=args.cql_weight, backend=args.backend, **SETTINGS)
     writer = tensorboard_writer(staging / "tensorboard") if args.tensorboard else None
-    checkpoint = staging / "offline.pt"
-    count = args.seeds * args.episodes
-    with tqdm(total=args.pretrain_steps, desc="Cal-QL", unit="step", disable=None, mininterval=0.5) as bar:
-        watch = Watch(MazeVectorEnv(count), episodes, probe, bar, writer, "offline")
-        clock = time.perf_counter()
-        points = pretrain(
-            agent,
-            offline,
-            args.pretrain_steps,
-            BATCH,
-            every=max(1, args.pretrain_steps // 5),
-            watch=lambda step: watch(step, {"calql": agent})["calql"],
-            bar=bar,
-        )
-        agent.save(checkpoint)
-    seconds["pretrain"] = time.perf_counter() - clock
-    end = points[-1]
-    print(f"Cal-QL      {args.pretrain_steps:,} steps: return {np.mean(end['return']):.1f} without wind, "
-          f"goal reached in {np.mean(end['success']):.0%} of episodes, mean Q on the probe "
-          f"{np.mean(end['probe_q']):.1f}")  # fmt: skip
 
-    arms = make_arms(checkpoint, SETTINGS, (2, 2), seeds, args.warmup, backend=args.backend)
-    for arm in arms:
-        arm.buffer = ReplayBuffer(args.online_steps, 2, 2, seeds=seeds)
-    clock = time.perf_counter()
-    with tqdm(total=args.online_steps, desc="online", unit="step", disable=None, mininterval=0.5) as bar:
-        watch = Watch(MazeVectorEnv(count * len(arms), wind=args.wind), episodes, probe, bar, writer)
-        evaluations = go_online(
-            arms,
-            MazeVectorEnv(args.seeds * len(arms), wind=args.wind),
-            [seed + 3_000_000 for seed in seeds],
-            args.online_steps,
-            utd=UTD,
-            batch=BATCH,
-            offline=offline,
-            every=args.every,
-            watch=lambda step: watch(step, {arm.name: arm.agent for arm in arms}),
-            bar=bar,
-        )
-    seconds |= {"online": time.perf_counter() - clock, "of_which_evaluation": watch.seconds}
+    def make_envs(count: int, online: bool) -> MazeVectorEnv:
+        return MazeVectorEnv(count, wind=args.wind if online else CALM)
+
+    found = offline_to_online(agent, offline, probe, make_envs, args, SETTINGS, staging, **TRAINING, writer=writer)
     if writer:
         writer.close()
 
     results = {
         "example": "wsrl_maze",
         "arguments": vars(args),
-        "settings": {**SETTINGS, "batch": BATCH, "utd": UTD},
+        "settings": SETTINGS | TRAINING,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "rewarm": rewarm.__version__},
         "machine": {"architecture": platform.machine(), "cpus": os.cpu_count()},
         "backend": agent.backend,
-        "pretraining": points,
-        "arms": recorded(arms, evaluations),
+        **found,
     }
     print_table(results["arms"])
     results["verdicts"] = verdicts(results["arms"], within=min(1000, args.online_steps))
     print_verdicts(results["verdicts"])
     plot(results["arms"], f"U-maze, wind {args.wind[0]:g}, {args.wind[1]:g}; {args.seeds} seeds", staging / "wsrl_maze.svg")
-    results["seconds"] = seconds | {"all": time.perf_counter() - began}
+    results["seconds"] |= seconds | {"all": time.perf_counter() - began}
     (staging / "wsrl_maze.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results, ["offline.pt", "wsrl_maze.svg", "wsrl_maze.json", *(["tensorboard"] if args.tensorboard else [])]
 

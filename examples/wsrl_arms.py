@@ -41,7 +41,7 @@ class Arm:
 
     name: str
     agent: EnsembleSAC
-    waits: int  # rows a seed before the first update
+    waits: int  # for so many rows a seed before the first update
     offline_ratio: float = 0.0
     buffer: ReplayBuffer | None = None
     first_update: int | None = None  # environment steps done when it came
@@ -58,7 +58,7 @@ class Arm:
             self.agent.update(self.buffer, utd=utd, batch=batch, **mixed)
         else:  # who does not wait has fewer rows than an update draws; the buffer's own sample refuses that
             index = draw.integers(rows, size=(len(self.agent.seeds), utd * batch))
-            self.agent.update_batch(self.buffer.gather(torch.from_numpy(index)), utd=utd)
+            self.agent.update_batch(self.buffer.gather(index), utd=utd)
 
 
 def pretrain(agent: CalQL, data: ReplayBuffer, steps: int, batch: int, *, every: int, watch: "Watch", bar) -> list[dict]:
@@ -114,7 +114,7 @@ def go_online(
     batch: int,
     offline: ReplayBuffer,
     every: int,
-    watch: "Watch",
+    watch: "Watch | None",
     bar,
 ) -> list[tuple[int, dict]]:
     """All arms for `steps` environment steps of every seed; copy k * S + s of `envs` is seed s of arm k.
@@ -127,7 +127,7 @@ def go_online(
     obs, _ = envs.reset(seed=list(starts) * len(arms))
     began = np.zeros(envs.num_envs, bool)  # rows that only carry a reset are no transitions
     for step in range(steps + 1):
-        if step % every == 0 or step == steps:
+        if watch and (step % every == 0 or step == steps):
             evaluations.append((step, watch(step, agents)))
         if step == steps:
             break
@@ -190,11 +190,12 @@ def offline_to_online(
     *,
     utd: int,
     batch: int,
+    reward_scale: float = 1.0,
     writer=None,
 ) -> dict:
-    """Pre-trains the agent, saves it as offline.pt in the folder, takes all arms online from there: what a results file holds of it.
+    """Pre-trains the agent, saves it as offline.pt in the folder and takes all arms online from there.
 
-    `make_envs(count, online)` gives a vector environment of so many copies, before or after the shift. `args` has seeds,
+    Returns what a results file holds of it. `make_envs(count, online)` gives a vector environment of so many copies, before or after the shift. `args` has seeds,
     pretrain_steps, online_steps, warmup, every and episodes; `settings` are an agent's.
     """
     from tqdm import tqdm
@@ -222,6 +223,7 @@ def offline_to_online(
     arms = make_arms(checkpoint, settings, dims, seeds, args.warmup, backend=agent.backend)
     for arm in arms:
         arm.buffer = ReplayBuffer(args.online_steps, *dims, seeds=seeds)
+        arm.buffer.set_rewards(reward_scale)
     clock = time.perf_counter()
     with progress(args.online_steps, "online") as bar:
         look = Watch(make_envs(copies * len(arms), True), episodes, probe, bar, writer)

@@ -46,11 +46,8 @@ HELD_OUT = 256  # offline pairs a seed for the probe
 
 def offline_buffer(data: Transitions, seeds: list[int]) -> ReplayBuffer:
     """The data with Monte-Carlo returns; an episode that never reached the goal counts as one that never will."""
-    buffer = ReplayBuffer(
-        data.reward.shape[1], 2, 2, seeds=seeds, mc_returns=True, gamma=SETTINGS["gamma"], sparse_negative_reward=-1.0
-    )
-    buffer.add(*data)
-    return buffer
+    returns = {"mc_returns": True, "gamma": SETTINGS["gamma"], "sparse_negative_reward": -1.0}
+    return ReplayBuffer.from_arrays(*data, seeds=seeds, **returns)
 
 
 def run(args, staging: Path) -> tuple[dict, list[str]]:

@@ -195,8 +195,8 @@ def offline_to_online(
 ) -> dict:
     """Pre-trains the agent, saves it as offline.pt in the folder and takes all arms online from there.
 
-    Returns what a results file holds of it. `make_envs(count, online)` gives a vector environment of so many copies, before or after the shift. `args` has seeds,
-    pretrain_steps, online_steps, warmup, every and episodes; `settings` are an agent's.
+    `make_envs(count, online)` gives a vector environment of so many copies, before or after the shift. `args` has
+    pretrain_steps, online_steps, warmup, every and episodes; `settings` are an agent's. Returns what a results file holds.
     """
     from tqdm import tqdm
 

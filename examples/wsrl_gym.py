@@ -23,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from wsrl_arms import Arm, Probe, Watch, go_online, offline_to_online
+from wsrl_arms import Arm, Probe, go_online, offline_to_online
 from wsrl_report import plot, print_table, print_verdicts, verdicts
 from wsrl_results import UsageError, keep_when_complete, tensorboard_writer
 
@@ -230,9 +230,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--batch {args.batch}: even numbers are accepted, half of it may be offline data")
     least = max(args.warmup, args.utd * args.batch) + args.every
     if args.online_steps <= 1.2 * least:
-        parser.error(
-            f"--online-steps {args.online_steps}: more than {1.2 * least:g} is accepted with these --warmup and --every"
-        )
+        parser.error(f"--online-steps {args.online_steps}: more than {1.2 * least:g} is accepted with this --warmup")
     return args
 
 

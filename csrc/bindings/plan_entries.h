@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "bindings/address.h"
 #include "common/error.h"
 #include "optim/plan.h"
 
@@ -14,11 +15,6 @@ namespace rewarm {
 using Int64Array = pybind11::array_t<int64_t, pybind11::array::c_style>;
 
 enum EntryColumn { kParam, kP, kM, kV, kVmax, kStep, kNumel, kGroup, kDtype, kStateDtype, kEma, kEntryColumns };
-
-template <class T>
-T* at(int64_t address) {
-  return reinterpret_cast<T*>(address);
-}
 
 inline optim::Plan make_plan(const Int64Array& entries, int64_t n_groups) {
   if (entries.ndim() != 2 || entries.shape(1) != kEntryColumns)

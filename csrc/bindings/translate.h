@@ -15,6 +15,7 @@ inline const char* python_class(ErrorKind kind) {
     case ErrorKind::kCapture: return "CaptureError";
     case ErrorKind::kDevice: return "DeviceError";
     case ErrorKind::kTrace: return "TraceError";
+    case ErrorKind::kIndex: return "IndexOutOfRange";
   }
   return "RewarmError";
 }

@@ -6,7 +6,7 @@
 
 namespace rewarm {
 
-enum class ErrorKind { kInvalidArgument, kPlanChanged, kScheduleConflict, kCapture, kDevice, kTrace };
+enum class ErrorKind { kInvalidArgument, kPlanChanged, kScheduleConflict, kCapture, kDevice, kTrace, kIndex };
 
 class Error : public std::runtime_error {
  public:

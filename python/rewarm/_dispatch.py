@@ -33,7 +33,7 @@ def unavailable(backend: str, device_type: str) -> str:
     return ""
 
 
-def choose(op: str, device_type: str, named: str | None = None) -> str:
+def choose(op: str, device_type: str, named: str | None = None, *, spelled: tuple[str, ...] = BACKENDS) -> str:
     """The backend for `op` on tensors of `device_type`.
 
     Args:
@@ -41,6 +41,7 @@ def choose(op: str, device_type: str, named: str | None = None) -> str:
         device_type: ``torch.device.type`` of its tensors.
         named: The backend that the user asked for, or None to choose: ``cpu`` on CPU tensors, otherwise ``cuda`` where it
             was built and finds a GPU, otherwise ``triton``.
+        spelled: The backends that this op has at all.
 
     Raises:
         InvalidArgument: `named` is not a backend.
@@ -49,15 +50,16 @@ def choose(op: str, device_type: str, named: str | None = None) -> str:
     if named is not None:
         if named not in BACKENDS:
             raise InvalidArgument(f"{op}: backend: expected one of {', '.join(BACKENDS)} or None, got {named!r}")
-        reason = unavailable(named, device_type)
+        reason = unavailable(named, device_type) if named in spelled else f"{op} has no such spelling"
         if reason:
-            usable = [b for b in BACKENDS if not unavailable(b, device_type)]
+            usable = [b for b in spelled if not unavailable(b, device_type)]
             raise BackendUnavailable(
                 f"{op}: backend {named!r} cannot be used: {reason}. Usable on {device_type} tensors here: {', '.join(usable)}"
             )
         return named
-    for backend in ("cpu",) if device_type == "cpu" else ("cuda", "triton"):
+    candidates = [b for b in (("cpu",) if device_type == "cpu" else ("cuda", "triton")) if b in spelled]
+    for backend in candidates:
         if not unavailable(backend, device_type):
             return backend
-    reasons = "; ".join(f"{b}: {unavailable(b, device_type)}" for b in ("cuda", "triton"))
+    reasons = "; ".join(f"{b}: {unavailable(b, device_type)}" for b in candidates)
     raise BackendUnavailable(f"{op}: no backend for {device_type} tensors. {reasons}")

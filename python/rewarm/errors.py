@@ -11,6 +11,7 @@
     ├── CaptureError (RuntimeError)         a CUDA graph capture that could not be replayed safely
     ├── StateDictMismatch (ValueError)      a state dict of another model or with foreign contents
     ├── DeviceError (RuntimeError)          the CUDA runtime refused a call
+    ├── IndexOutOfRange (IndexError)        an index tensor that names a critic or a row which does not exist
     └── TraceError (ValueError)             a trace file that cannot be read as what it claims to be
 """
 
@@ -53,6 +54,10 @@ class StateDictMismatch(RewarmError, ValueError):
 
 class DeviceError(RewarmError, RuntimeError):
     """The CUDA runtime refused a call."""
+
+
+class IndexOutOfRange(RewarmError, IndexError):
+    """An index tensor that names a critic or a row which does not exist."""
 
 
 class TraceError(RewarmError, ValueError):

@@ -1,0 +1,32 @@
+// Eight floats in one register of AVX2 with FMA. Included once, inside a namespace of its own, before gemm_loop.h.
+#define REWARM_V inline __attribute__((always_inline))
+
+struct Lanes {
+  static constexpr int kWidth = 8;
+  __m256 v;
+};
+// A tile of a product: rows, and registers a row. Six by two hide the latency of two multiply-adds a cycle in 16 registers.
+constexpr int kTileRows = 6, kTileLanes = 2;
+
+REWARM_V Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
+REWARM_V void store(float* p, Lanes x) { _mm256_storeu_ps(p, x.v); }
+REWARM_V Lanes broadcast(float x) { return {_mm256_set1_ps(x)}; }
+REWARM_V Lanes operator+(Lanes x, Lanes y) { return {_mm256_add_ps(x.v, y.v)}; }
+REWARM_V Lanes operator-(Lanes x, Lanes y) { return {_mm256_sub_ps(x.v, y.v)}; }
+REWARM_V Lanes operator*(Lanes x, Lanes y) { return {_mm256_mul_ps(x.v, y.v)}; }
+REWARM_V Lanes operator/(Lanes x, Lanes y) { return {_mm256_div_ps(x.v, y.v)}; }
+REWARM_V Lanes square_root(Lanes x) { return {_mm256_sqrt_ps(x.v)}; }
+REWARM_V Lanes multiply_add(Lanes x, Lanes y, Lanes z) { return {_mm256_fmadd_ps(x.v, y.v, z.v)}; }
+// The instruction returns its second operand when either is NaN.
+REWARM_V Lanes relu(Lanes x) { return {_mm256_max_ps(_mm256_setzero_ps(), x.v)}; }
+// x where y > 0 or y is NaN, else 0.
+REWARM_V Lanes where_positive(Lanes x, Lanes y) {
+  return {_mm256_and_ps(x.v, _mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_NLE_UQ))};
+}
+REWARM_V float sum(Lanes x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+#include "common/transpose_avx2.h"

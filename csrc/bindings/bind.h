@@ -20,5 +20,6 @@ void bind_trace_kernels(pybind11::module_& m);
 void bind_trace_minute(pybind11::module_& m);
 void bind_trace_scan(pybind11::module_& m);
 void bind_trace_synthetic(pybind11::module_& m);
+void bind_rl_replay(pybind11::module_& m);
 
 }  // namespace rewarm

@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_trace_minute(m);
   rewarm::bind_trace_scan(m);
   rewarm::bind_trace_synthetic(m);
+  rewarm::bind_rl_replay(m);
 }

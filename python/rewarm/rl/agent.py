@@ -199,7 +199,7 @@ class EnsembleSAC(Agent):
         """One high-UTD update on rows drawn from a buffer.
 
         Args:
-            buffer: A `ReplayBuffer` of S seeds, or anything with its ``sample(n, offset=)``.
+            buffer: A `ReplayBuffer` of S seeds, or anything with its ``sample(n, offset=, first=)``.
             utd: Critic minibatches, U.
             batch: Rows a critic minibatch, B; actor and temperature see all U·B. (The paper counts U·B: 1,024 = 4 · 256.)
             offline: A second buffer to mix in, as RLPD does.

@@ -17,8 +17,8 @@ namespace {
 using rl::Replay;
 using rl::RowArrays;
 
-RowArrays row_arrays(int64_t obs, int64_t action, int64_t reward, int64_t next_obs, int64_t terminated, int64_t truncated,
-                     int64_t mc_return) {
+RowArrays row_arrays(int64_t obs, int64_t action, int64_t reward, int64_t next_obs, int64_t terminated, int64_t mc_return,
+                     int64_t truncated) {
   RowArrays rows;
   rows.obs = at<float>(obs);
   rows.action = at<float>(action);
@@ -54,8 +54,8 @@ void add(Replay& replay, int64_t obs, int64_t action, int64_t reward, int64_t ne
 
 // All seeds, one after another: arrays [n_seeds, n, ...].
 void sample(const Replay& replay, int64_t offsets, int64_t first, int64_t n, int64_t obs, int64_t action, int64_t reward,
-            int64_t next_obs, int64_t terminated, int64_t truncated, int64_t mc_return) {
-  const RowArrays rows = row_arrays(obs, action, reward, next_obs, terminated, truncated, mc_return);
+            int64_t next_obs, int64_t terminated, int64_t mc_return, int64_t truncated) {
+  const RowArrays rows = row_arrays(obs, action, reward, next_obs, terminated, mc_return, truncated);
   py::gil_scoped_release release;
   for (int64_t seed = 0; seed < replay.config().n_seeds(); ++seed)
     replay.sample_rows(seed, static_cast<uint64_t>(at<const int64_t>(offsets)[seed]), n, rows.from(seed * n, replay.layout()),
@@ -63,8 +63,8 @@ void sample(const Replay& replay, int64_t offsets, int64_t first, int64_t n, int
 }
 
 void gather(const Replay& replay, int64_t index, int64_t n, int64_t obs, int64_t action, int64_t reward, int64_t next_obs,
-            int64_t terminated, int64_t truncated, int64_t mc_return) {
-  const RowArrays rows = row_arrays(obs, action, reward, next_obs, terminated, truncated, mc_return);
+            int64_t terminated, int64_t mc_return, int64_t truncated) {
+  const RowArrays rows = row_arrays(obs, action, reward, next_obs, terminated, mc_return, truncated);
   py::gil_scoped_release release;
   for (int64_t seed = 0; seed < replay.config().n_seeds(); ++seed)
     replay.gather_rows(seed, at<const int64_t>(index) + seed * n, n, rows.from(seed * n, replay.layout()));
@@ -111,9 +111,9 @@ void bind_rl_replay(py::module_& m) {
       .def("add", &add, py::arg("obs"), py::arg("action"), py::arg("reward"), py::arg("next_obs"), py::arg("terminated"),
            py::arg("truncated"), py::arg("valid"), py::arg("n"), py::arg("environments"))
       .def("sample", &sample, py::arg("offsets"), py::arg("first"), py::arg("n"), py::arg("obs"), py::arg("action"),
-           py::arg("reward"), py::arg("next_obs"), py::arg("terminated"), py::arg("truncated"), py::arg("mc_return"))
+           py::arg("reward"), py::arg("next_obs"), py::arg("terminated"), py::arg("mc_return"), py::arg("truncated"))
       .def("gather", &gather, py::arg("index"), py::arg("n"), py::arg("obs"), py::arg("action"), py::arg("reward"),
-           py::arg("next_obs"), py::arg("terminated"), py::arg("truncated"), py::arg("mc_return"))
+           py::arg("next_obs"), py::arg("terminated"), py::arg("mc_return"), py::arg("truncated"))
       .def("set_rewards", &Replay::set_rewards, py::arg("scale"), py::arg("bias"), py::call_guard<py::gil_scoped_release>())
       .def("smallest_size", &Replay::smallest_size, py::call_guard<py::gil_scoped_release>())
       .def("pending", &pending)

@@ -677,3 +677,67 @@ def trace_table_of_lists(
     table: str, columns: list[tuple[str, str, str, list[Any]]], version: str, assumed_region: str
 ) -> TraceTable:
     """A table of one batch. A column is name, type (int32, utf8, list<utf8> or dictionary), unit and values, None for null."""
+
+MAX_REPLAY_CAPACITY: int
+
+def replay_record(obs_dim: int, act_dim: int) -> dict[str, int]:
+    """Offset in bytes of each field of a replay record (csrc/rl/replay.h), and ``bytes`` of the whole."""
+
+class Replay:
+    """A ring of transitions over memory that Python owns; see csrc/rl/replay.h. Arrays are addresses, 0 where one is left out."""
+
+    def __init__(
+        self,
+        capacity: int,
+        obs_dim: int,
+        act_dim: int,
+        seeds: Sequence[int],
+        shared: bool,
+        mc_returns: bool,
+        gamma: float,
+        sparse_negative_reward: float | None,
+        storage: int,
+        state: int,
+        owner: Any,
+    ) -> None: ...
+    def add(
+        self,
+        obs: int,
+        action: int,
+        reward: int,
+        next_obs: int,
+        terminated: int,
+        truncated: int,
+        valid: int,
+        n: int,
+        environments: bool,
+    ) -> None:
+        """Rows [blocks, n, ...]; all or none."""
+    def sample(
+        self,
+        offsets: int,
+        first: int,
+        n: int,
+        obs: int,
+        action: int,
+        reward: int,
+        next_obs: int,
+        terminated: int,
+        mc_return: int,
+        truncated: int,
+    ) -> None:
+        """Writes [S, n, ...] drawn rows; offsets int64 [S]."""
+    def gather(
+        self, index: int, n: int, obs: int, action: int, reward: int, next_obs: int, terminated: int, mc_return: int, truncated: int
+    ) -> None:
+        """Writes the rows at places index int64 [S, n]."""
+    def set_rewards(self, scale: float, bias: float) -> None:
+        """Rewards leave as scale * r + bias; makes the returns anew."""
+    def smallest_size(self) -> int:
+        """Drawable rows of the least filled block."""
+    def pending(self) -> list[tuple[int, int, int]]:
+        """(block, environment, rows) of every episode that has not ended."""
+    def copy_pending(self, records: int) -> None:
+        """Writes their records, one after another."""
+    def restore_pending(self, episodes: Sequence[tuple[int, int, int]], records: int) -> None:
+        """Puts such episodes in place of those that are there."""

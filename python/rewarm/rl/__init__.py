@@ -8,6 +8,7 @@ from rewarm.rl.agent import EnsembleSAC
 from rewarm.rl.cal_ql import CalQL, Lagrange
 from rewarm.rl.iql import IQL
 from rewarm.rl.replay import ReplayBuffer
+from rewarm.rl.replay_steps import VectorSteps
 from rewarm.rl.wsrl import WSRL
 
-__all__ = ["IQL", "WSRL", "CalQL", "EnsembleSAC", "Lagrange", "ReplayBuffer", "presets"]
+__all__ = ["IQL", "WSRL", "CalQL", "EnsembleSAC", "Lagrange", "ReplayBuffer", "VectorSteps", "presets"]

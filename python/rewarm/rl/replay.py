@@ -1,8 +1,8 @@
-"""ReplayBuffer: transitions as contiguous records in C++, drawn by seed and offset, with Monte-Carlo returns where asked for."""
+"""ReplayBuffer: transitions as contiguous records in C++, drawn by seed and offset, with Monte-Carlo returns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -25,37 +25,27 @@ from rewarm.rl.replay_arguments import (
     shown,
 )
 from rewarm.rl.replay_device import DeviceRing
+from rewarm.rl.rows import Rows
 
 if TYPE_CHECKING:
     from rewarm.rl.replay_storage import Storage
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Drawn rows as named contiguous tensors, S seeds of n rows each.
+@dataclass
+class DrawnRows(Rows):
+    """`Rows` of a ReplayBuffer: n of each seed.
 
     Attributes:
-        obs: float32 ``[S, n, obs_dim]``.
-        action: float32 ``[S, n, act_dim]``.
-        reward: float32 ``[S, n]``, scaled and shifted by `ReplayBuffer.set_rewards`.
-        next_obs: float32 ``[S, n, obs_dim]``; the true final observation where the episode ended.
-        terminated: bool ``[S, n]``; only this stops the bootstrap.
-        truncated: bool ``[S, n]``.
-        mc_return: float32 ``[S, n]``, or None from a buffer without returns.
+        truncated: bool ``[S, n]``, for whoever looks; no target reads it.
     """
 
-    obs: Tensor
-    action: Tensor
-    reward: Tensor
-    next_obs: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    mc_return: Tensor | None
+    truncated: Tensor | None = None
 
-    def addresses(self) -> tuple[int, ...]:
-        """Addresses of the fields in this order, 0 for the one that is missing; for the C++ core."""
-        fields = (self.obs, self.action, self.reward, self.next_obs, self.terminated, self.truncated, self.mc_return)
-        return tuple(0 if field is None else field.data_ptr() for field in fields)
+
+def _addresses(rows: DrawnRows) -> tuple[int, ...]:
+    """As the C++ core takes them, 0 for returns that are missing."""
+    fields = (rows.obs, rows.action, rows.reward, rows.next_obs, rows.terminated, rows.mc_return, rows.truncated)
+    return tuple(0 if field is None else field.data_ptr() for field in fields)
 
 
 class ReplayBuffer:
@@ -67,7 +57,7 @@ class ReplayBuffer:
     in a stack, on every device; its bias is below size / 2**32.
 
     With ``mc_returns=True`` every row carries the discounted sum of its episode's rewards from there on, ``G_t = r_t + gamma
-    G_{t+1}``, summed in float64 and rounded once. A row can then be drawn only after its episode ended (terminated or truncated);
+    G_{t+1}``, summed in float64 and rounded once. A row can then be drawn only after its episode ended, by either flag;
     until then it waits outside the ring. What would have come after a truncation is not estimated: the sum ends there. With
     `sparse_negative_reward`, an episode all of whose rewards (as added) equal it gets ``r / (1 - gamma)`` at every step, the
     value of failing for ever (Cal-QL, arXiv 2303.05479, and WSRL, arXiv 2412.07762, in their authors' code, for AntMaze and
@@ -87,7 +77,7 @@ class ReplayBuffer:
         device: Where rows are drawn. On a GPU the records lie there a second time (at most 2**31 rows a block); drawing copies
             nothing from the host and can be captured in a CUDA graph.
         path: A new or empty directory for a buffer larger than memory: the records are a file there (all of its space is taken
-            at once, so that a full disk is an error here and not later), mapped into memory. One block only. `save` completes it.
+            at once: a full disk is an error here and not later), mapped into memory. One block only; `save` completes it.
 
     Raises:
         InvalidArgument: For any argument outside what is said above.
@@ -199,10 +189,10 @@ class ReplayBuffer:
     ) -> None:
         """Appends rows ``[S, ...]`` or ``[S, N, ...]``, in the order of N; all of them or, after an error, none.
 
-        With one block (one seed, or shared) the first axis may be left out: ``[...]`` or ``[N, ...]``. Arrays, tensors or lists;
+        With one block (one seed, or shared) the first axis may be left out: ``[...]`` or ``[N, ...]``. Arrays, tensors, lists;
         numbers are stored as float32.
 
-        Vector environments of Gymnasium 1.0 and later reset in the step *after* an episode's end: that step's row leads from the
+        Vector environments of Gymnasium 1.0 and later reset in the step *after* an episode's end: its row leads from the
         old episode's last observation to the new one's first, ignored the action, and has to be left out by ``valid=False``
         (`rewarm.rl.replay_steps.VectorSteps` makes these arguments from an environment's outputs). What such a row holds is not
         looked at.
@@ -217,14 +207,14 @@ class ReplayBuffer:
             valid: bool ``[...]``, False for a row to leave out; None for none.
             order: What the N rows of a block are, which matters to returns: ``"steps"``, one after the other in time, or
                 ``"environments"``, one step of N environments, each with an episode of its own (row n is environment n).
-                Has to be said with mc_returns and N > 1.
+                None stands for "steps" where the rows come as ``[S, N, ...]``; as ``[N, ...]`` with mc_returns, say it.
 
         Raises:
             InvalidArgument: A shape, a dtype (bool is asked for by name), a value that is not finite, or, with mc_returns, an
                 episode longer than the capacity. The buffer is as before.
         """
         rows = checked_rows(self.config, obs, action, reward, next_obs, terminated, truncated, valid)
-        environments = checked_order(self.config, order, rows.n)
+        environments = checked_order(self.config, order, rows)
         self.native.add(
             rows.obs.ctypes.data,
             rows.action.ctypes.data,
@@ -239,7 +229,7 @@ class ReplayBuffer:
         if self._ring is not None:
             self._ring.catch_up()
 
-    def sample(self, n: int, *, offset: int | Tensor, first: int = 0) -> Rows:
+    def sample(self, n: int, *, offset: int | Tensor, first: int = 0) -> DrawnRows:
         """Draws n rows for every seed: elements ``first .. first + n - 1`` of the draw at `offset`.
 
         Args:
@@ -257,20 +247,22 @@ class ReplayBuffer:
             raise InvalidArgument(f"ReplayBuffer.sample: the buffer holds no drawable row of some seed{waiting}")
         n = checked_count("ReplayBuffer.sample: n", n, 1)
         if n > size:
-            raise InvalidArgument(f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}")
+            raise InvalidArgument(
+                f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}"
+            )
         first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
         offsets = checked_offset(self.config, offset, self.device)
         if self._ring is not None:
-            return Rows(*self._ring.sample(n, offsets, first))
+            return DrawnRows(*self._ring.sample(n, offsets, first))
         rows = self._new_rows(n)
-        self.native.sample(offsets.data_ptr(), first, n, *rows.addresses())
+        self.native.sample(offsets.data_ptr(), first, n, *_addresses(rows))
         return rows
 
-    def gather(self, index: Any) -> Rows:
+    def gather(self, index: Any) -> DrawnRows:
         """The rows at given places of the ring.
 
         Args:
-            index: Integers ``[S, n]``, or ``[n]`` for the same places of every seed, in ``0 .. size - 1``. Until the ring is full
+            index: Integers ``[S, n]``, or ``[n]`` for the same places of every seed, in 0 .. size - 1. Until the ring is full
                 place i holds the i-th row added; afterwards the oldest row is at `cursor`.
 
         Raises:
@@ -280,29 +272,30 @@ class ReplayBuffer:
         array = as_array("ReplayBuffer.gather: index", index)
         if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[0] != seeds):
             raise InvalidArgument(
-                f"ReplayBuffer.gather: index: expected integers of shape [{seeds}, n] or [n], got {array.dtype} of {shown(array.shape)}"
+                f"ReplayBuffer.gather: index: expected integers of shape [{seeds}, n] or [n], got {array.dtype} of "
+                f"{shown(array.shape)}"
             )
         places = np.ascontiguousarray(np.broadcast_to(array, (seeds, array.shape[-1])), dtype=np.int64)
         rows = self._new_rows(places.shape[1])
-        self.native.gather(places.ctypes.data, places.shape[1], *rows.addresses())
+        self.native.gather(places.ctypes.data, places.shape[1], *_addresses(rows))
         if self._ring is None:
             return rows
-        return Rows(*self._ring.gather(torch.from_numpy(places).to(self.device)))
+        return DrawnRows(*self._ring.gather(torch.from_numpy(places).to(self.device)))
 
-    def _new_rows(self, n: int) -> Rows:
+    def _new_rows(self, n: int) -> DrawnRows:
         c, lead = self.config, (len(self.config.seeds), n)
-        return Rows(
+        return DrawnRows(
             torch.empty(*lead, c.obs_dim),
             torch.empty(*lead, c.act_dim),
             torch.empty(lead),
             torch.empty(*lead, c.obs_dim),
             torch.empty(lead, dtype=torch.bool),
-            torch.empty(lead, dtype=torch.bool),
             torch.empty(lead) if c.mc_returns else None,
+            torch.empty(lead, dtype=torch.bool),
         )
 
     def set_rewards(self, scale: float = 1.0, bias: float = 0.0) -> None:
-        """From now on every reward leaves as ``scale * r + bias`` (computed in float64, rounded once), those stored already too.
+        """From now on every reward leaves as ``scale * r + bias`` (in float64, rounded once), those stored already too.
 
         Replaces the scale and bias before; rewards are stored as they were added, so nothing accumulates. Returns are made anew
         from the rewards as they leave, in one pass over the buffer that Ctrl-C does not cut in two.
@@ -321,9 +314,9 @@ class ReplayBuffer:
     def save(self, path: str | PathLike[str] | None = None) -> None:
         """Writes ``header.json`` and the records in use to a directory; the next `restore` continues bit for bit.
 
-        The header names the file of records and is replaced last, so an interrupted save leaves the one before. Pending episodes
-        are saved too. A mapped buffer is saved in place with ``path=None``; rows that it takes afterwards are lost to a restore,
-        and once they overwrite saved ones, the checksum refuses the directory until it is saved again.
+        The header names the file of records and is replaced last, so an interrupted save leaves the one before. Pending
+        episodes are saved too. A mapped buffer is saved in place with ``path=None``; rows that it takes afterwards are lost to
+        a restore, and once they overwrite saved ones, the checksum refuses the directory until it is saved again.
 
         Args:
             path: A directory that is new, empty, or holds a saved buffer; None for a mapped buffer's own.
@@ -444,12 +437,3 @@ class ReplayBuffer:
         from rewarm.rl.replay_load import from_hdf5
 
         return from_hdf5(cls, path, capacity=capacity, clip_action=clip_action, **buffer)
-
-
-def check_same_width(buffers: Iterable[ReplayBuffer]) -> None:
-    """Refuses buffers whose rows cannot stand in one batch."""
-    found = {(b.config.obs_dim, b.config.act_dim, len(b.config.seeds)) for b in buffers}
-    if len(found) > 1:
-        raise InvalidArgument(
-            f"buffers of one batch: expected the same obs_dim, act_dim and number of seeds, got {sorted(found)}"
-        )

@@ -98,7 +98,9 @@ def checked_config(
     if sparse_negative_reward is not None:
         negative = float(np.float32(checked_number(f"{at}sparse_negative_reward", sparse_negative_reward)))
         if discount == 1.0:
-            raise InvalidArgument(f"{at}gamma: expected less than 1 with sparse_negative_reward (r / (1 - gamma)), got {gamma!r}")
+            raise InvalidArgument(
+                f"{at}gamma: expected less than 1 with sparse_negative_reward (r / (1 - gamma)), got {gamma!r}"
+            )
     return ReplayConfig(
         checked_count(f"{at}capacity", capacity, 1, core.MAX_REPLAY_CAPACITY),
         checked_count(f"{at}obs_dim", obs_dim, 1),
@@ -123,7 +125,7 @@ def as_array(where: str, value: object) -> NDArray[Any]:
 
 
 def as_floats(where: str, value: object) -> NDArray[np.float32]:
-    """Contiguous float32 of numbers; what a float32 cannot hold becomes inf and is refused, with its place, when rows are added."""
+    """Contiguous float32 of numbers; what a float32 cannot hold becomes inf and is refused, with its place, by `add`."""
     array = as_array(where, value)
     if array.dtype.kind not in "fiu":
         raise InvalidArgument(f"{where}: expected floating-point or integer numbers, got {array.dtype}")
@@ -151,6 +153,7 @@ class NewRows:
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_] | None
     n: int
+    placed: bool  # whether the blocks had an axis of their own
 
 
 def shown(shape: Sequence[object]) -> str:
@@ -174,7 +177,7 @@ def checked_rows(
     first = as_floats(f"{at}obs", obs)
     lead = first.shape[:-1]
     # Where there is one block its axis may be left out: a lone row, or the rows of one environment or several.
-    fits = len(lead) in (1, 2) and lead[0] == blocks or blocks == 1 and len(lead) < 2
+    fits = (len(lead) in (1, 2) and lead[0] == blocks) or (blocks == 1 and len(lead) < 2)
     if first.ndim == 0 or not fits or first.shape[-1] != config.obs_dim:
         accepted = [[blocks, config.obs_dim], [blocks, "N", config.obs_dim]]
         if blocks == 1:
@@ -201,17 +204,17 @@ def checked_rows(
         placed("truncated", as_bools(f"{at}truncated", truncated)),
         None if valid is None else placed("valid", as_bools(f"{at}valid", valid)),
     ]
-    return NewRows(*rows, n=math.prod(lead) // blocks)  # type: ignore[arg-type]
+    return NewRows(*rows, n=math.prod(lead) // blocks, placed=len(lead) == 2)  # type: ignore[arg-type]
 
 
-def checked_order(config: ReplayConfig, order: object, n: int) -> bool:
-    """Whether each of the n rows belongs to an environment of its own."""
+def checked_order(config: ReplayConfig, order: object, rows: NewRows) -> bool:
+    """Whether each of a block's rows belongs to an environment of its own."""
     if order not in (None, "steps", "environments"):
         raise InvalidArgument(f"ReplayBuffer.add: order: expected 'steps', 'environments' or None, got {order!r}")
-    if order is None and config.mc_returns and n > 1:
+    if order is None and config.mc_returns and rows.n > 1 and not rows.placed:
         raise InvalidArgument(
-            f"ReplayBuffer.add: order: with mc_returns, say what the {n} rows of a block are: 'steps' (one episode after the "
-            "other, in time) or 'environments' (one step of as many environments)"
+            f"ReplayBuffer.add: order: with mc_returns, say what the {rows.n} rows are: 'steps' (one after the other in time) "
+            "or 'environments' (one step of as many environments)"
         )
     return order == "environments"
 
@@ -228,6 +231,6 @@ def checked_offset(config: ReplayConfig, offset: object, device: torch.device) -
         offsets = offset.detach().expand(n)
     else:
         offsets = torch.full((n,), checked_count("ReplayBuffer.sample: offset", offset, 0, MAX_OFFSET - 1))
-    if offsets.device.type == "cpu" and not (0 <= int(offsets.min()) and int(offsets.max()) < MAX_OFFSET):
+    if offsets.device.type == "cpu" and not (int(offsets.min()) >= 0 and int(offsets.max()) < MAX_OFFSET):
         raise InvalidArgument(f"ReplayBuffer.sample: offset: expected 0 .. 2**56 - 1, got {offsets.tolist()}")
     return offsets.to(device).contiguous()

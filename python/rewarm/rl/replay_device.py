@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: A word of 32 bits times a size must fit in an int64, the widest integer that torch multiplies.
 _MOST_ROWS = 2**31
 
-Fields = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]
+Fields = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor]
 
 
 class DeviceRing:
@@ -83,6 +83,6 @@ class DeviceRing:
             reward,
             field("next_obs", self.config.obs_dim),
             rows[..., at["terminated"]].bool(),
-            rows[..., at["truncated"]].bool(),
             field("mc_return", 1).squeeze(-1) if self.config.mc_returns else None,
+            rows[..., at["truncated"]].bool(),
         )

@@ -32,7 +32,7 @@ def philox_words(seed: int, offset: int, stream: int, n: int) -> NDArray[np.uint
 def mc_returns(rewards: Sequence[float], gamma: float, sparse_negative_reward: float | None = None) -> list[float]:
     """Discounted sums of one episode's rewards to its end: G_t = r_t + gamma G_{t+1}, nothing after the end.
 
-    An episode whose rewards all equal `sparse_negative_reward` has r / (1 - gamma) at every step: it would have gone on failing.
+    An episode whose rewards all equal `sparse_negative_reward` r has r / (1 - gamma) everywhere: it would have gone on failing.
     """
     if sparse_negative_reward is not None and all(r == sparse_negative_reward for r in rewards):
         return [sparse_negative_reward / (1.0 - gamma)] * len(rewards)

@@ -46,8 +46,8 @@ def memory_storage(config: ReplayConfig) -> Storage:
         records = np.zeros(shape, dtype=np.uint8)
     except (MemoryError, ValueError):
         raise InvalidArgument(
-            f"ReplayBuffer: capacity: {config.blocks} x {config.capacity} rows of {shape[2]} bytes are more than this machine can "
-            "address: pass a smaller capacity, or path= to keep them in a file"
+            f"ReplayBuffer: capacity: {config.blocks} x {config.capacity} rows of {shape[2]} bytes are more than this machine "
+            "can address: pass a smaller capacity, or path= to keep them in a file"
         ) from None
     # Random rows of a large buffer otherwise miss the table of pages as often as the caches.
     core.advise_huge_pages(records.ctypes.data, records.nbytes)
@@ -55,16 +55,16 @@ def memory_storage(config: ReplayConfig) -> Storage:
 
 
 def mapped_storage(config: ReplayConfig, path: str | PathLike[str]) -> Storage:
-    """A new file of records in a new or empty directory, its space taken at once: a write to a full disk through a mapping kills."""
+    """A new file of records in a new or empty directory, its space taken at once: a full disk under a mapping kills."""
     directory = Path(path)
     if config.blocks > 1:
         raise InvalidArgument(
-            f"ReplayBuffer: path: a mapped buffer holds one block, got {config.blocks} seeds: use shared=True, or a buffer a seed"
+            f"ReplayBuffer: path: a mapped buffer holds one block, got {config.blocks} seeds: use shared=True, or one a seed"
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InvalidArgument(
-            f"ReplayBuffer: path: expected a new or empty directory, got {str(directory)!r}: ReplayBuffer.restore goes on with a "
-            "saved buffer"
+            f"ReplayBuffer: path: expected a new or empty directory, got {str(directory)!r}: ReplayBuffer.restore goes on with "
+            "a saved buffer"
         )
     directory.mkdir(parents=True, exist_ok=True)
     bytes_ = config.capacity * record_bytes(config)

@@ -10,10 +10,7 @@ REWARM_V void multiply_tile(int64_t k, const float* a, int64_t lda, const float*
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int j = 0; j < kTileLanes; ++j)
-      sums[r][j] = bias != nullptr ? load(bias + j * Lanes::kWidth)
-                   : add           ? load(c + r * ldc + j * Lanes::kWidth)
-                                   : broadcast(0.0f);
+    for (int j = 0; j < kTileLanes; ++j) sums[r][j] = bias != nullptr ? load(bias + j * Lanes::kWidth) : broadcast(0.0f);
 #pragma GCC unroll 4
   for (int64_t i = 0; i < k; ++i) {
     Lanes right[kTileLanes];
@@ -29,7 +26,10 @@ REWARM_V void multiply_tile(int64_t k, const float* a, int64_t lda, const float*
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int j = 0; j < kTileLanes; ++j) store(c + r * ldc + j * Lanes::kWidth, sums[r][j]);
+    for (int j = 0; j < kTileLanes; ++j) {
+      float* to = c + r * ldc + j * Lanes::kWidth;
+      store(to, add ? load(to) + sums[r][j] : sums[r][j]);
+    }
 }
 
 // The rows of a last tile that is not full.

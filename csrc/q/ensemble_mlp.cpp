@@ -109,7 +109,7 @@ void EnsembleMlp::backward(const Net& stack, const EnsembleInput& input, float* 
     }
     if (gradient == nullptr) return;
     if (!any) worker.clear_weights(own);
-    worker.finish_gradient(own, false);
+    worker.finish_gradient(own);
   });
 }
 

@@ -17,9 +17,8 @@ void copy_padded(const float* from, int64_t n, float* to, int64_t padded) {
   std::fill(to + n, to + padded, 0.0f);
 }
 
-void finish(const float* sums, int64_t n, bool add, float* to) {
-  if (to == nullptr) return;
-  for (int64_t i = 0; i < n; ++i) to[i] = add ? to[i] + sums[i] : sums[i];
+void finish(const float* totals, int64_t n, float* to) {
+  if (to != nullptr) std::copy_n(totals, n, to);
 }
 
 }  // namespace
@@ -69,6 +68,7 @@ void MlpWorker::load(const Net& net, bool backward, int64_t dx_begin, int64_t dx
   }
   size += gemm_.right_size(shape_.widths[1], std::max<int64_t>(dx_end - dx_begin, 1));
   float* next = parameters_.floats(size);
+  n_sums_ = sums;
   float* next_sum = sums_.floats(sums);
   const auto take = [&next](int64_t n) {
     float* p = next;
@@ -175,11 +175,16 @@ void MlpWorker::forward(const MlpInput& input, int64_t first, int64_t rows, cons
 }
 
 void MlpWorker::begin_gradient() {
-  int64_t sums = 0;
-  for (int64_t l = 0; l <= shape_.n_layers; ++l)
-    sums += 3 * gemm_.padded(std::max(shape_.widths[at(l)], l < shape_.n_layers ? shape_.widths[at(l + 1)] : shape_.outputs));
-  std::fill_n(sums_.floats(sums), sums, 0.0f);
+  std::fill_n(sums_.floats(n_sums_), n_sums_, 0.0f);
+  std::fill_n(totals_.floats(n_sums_), n_sums_, 0.0f);
   fresh_ = true;
+}
+
+// A long sum is one of short ones: its error grows with their number, not with that of the rows.
+void MlpWorker::add_sums() {
+  float *sums = sums_.floats(n_sums_), *totals = totals_.floats(n_sums_);
+  for (int64_t i = 0; i < n_sums_; ++i) totals[i] += sums[i];
+  std::fill_n(sums, n_sums_, 0.0f);
 }
 
 void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width,
@@ -259,6 +264,7 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
                     gradient->layers[at(l)].weight, !fresh_);
   }
   fresh_ = false;
+  add_sums();
 }
 
 void MlpWorker::clear_weights(const NetGradient& gradient) const {
@@ -267,18 +273,19 @@ void MlpWorker::clear_weights(const NetGradient& gradient) const {
   std::fill_n(gradient.head_weight, shape_.last() * shape_.outputs, 0.0f);
 }
 
-void MlpWorker::finish_gradient(const NetGradient& gradient, bool add) {
+void MlpWorker::finish_gradient(const NetGradient& gradient) {
+  const auto total = [this](const float* sum) { return totals_.floats(n_sums_) + (sum - sums_.floats(n_sums_)); };
   for (int64_t l = 0; l < shape_.n_layers; ++l) {
     const Packed& p = packed_[at(l)];
     const auto& to = gradient.layers[at(l)];
     const int64_t width = shape_.widths[at(l + 1)];
-    finish(p.d_bias, width, add, to.bias);
-    finish(p.d_ln_weight, width, add, to.ln_weight);
-    finish(p.d_ln_bias, width, add, to.ln_bias);
+    finish(total(p.d_bias), width, to.bias);
+    finish(total(p.d_ln_weight), width, to.ln_weight);
+    finish(total(p.d_ln_bias), width, to.ln_bias);
   }
   const Packed& head = packed_[at(shape_.n_layers)];
-  if (shape_.outputs == 1) finish(head.d_ln_weight, shape_.last(), add, gradient.head_weight);
-  finish(head.d_bias, shape_.outputs, add, gradient.head_bias);
+  if (shape_.outputs == 1) finish(total(head.d_ln_weight), shape_.last(), gradient.head_weight);
+  finish(total(head.d_bias), shape_.outputs, gradient.head_bias);
 }
 
 }  // namespace rewarm::q

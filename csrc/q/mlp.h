@@ -129,8 +129,8 @@ class MlpWorker {
   // null: none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none).
   void backward(const MlpInput& input, int64_t first, int64_t rows, const Activations& kept, const float* dq,
                 const NetGradient* gradient, float* dx);
-  // Writes the sums that are not kept in `gradient` itself: biases and layer norms. `add`: onto what is there.
-  void finish_gradient(const NetGradient& gradient, bool add);
+  // Writes what the backwards did not: gradients of biases, layer norms and a head with one output.
+  void finish_gradient(const NetGradient& gradient);
   // Zeros the gradients of weights that no backward has written.
   void clear_weights(const NetGradient& gradient) const;
 
@@ -142,11 +142,12 @@ class MlpWorker {
     float* weight;             // right operand of the forward
     float* weight_transposed;  // right operand of dy · weight^T
     float *bias, *ln_weight, *ln_bias;
-    float *d_bias, *d_ln_weight, *d_ln_bias;
+    float *d_bias, *d_ln_weight, *d_ln_bias;  // of the rows of one backward
   };
   void assemble(const MlpInput& input, int64_t first, int64_t rows, float* to) const;
   void head_forward(int64_t rows, const float* y, float* q);
   void head_gradient(int64_t rows, const float* y, const float* dq, const NetGradient* gradient);
+  void add_sums();
   void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
                        bool add);
 
@@ -160,7 +161,8 @@ class MlpWorker {
   int64_t dx_begin_ = 0, dx_end_ = 0;
   float* dx_weight_ = nullptr;
   bool fresh_ = true;
-  Scratch parameters_, sums_, tile_, input_, gradients_, left_, right_;
+  int64_t n_sums_ = 0;
+  Scratch parameters_, sums_, totals_, tile_, input_, gradients_, left_, right_;
 };
 
 }  // namespace rewarm::q

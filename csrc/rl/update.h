@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "q/ensemble_mlp.h"
+#include "q/tanh_gaussian.h"
 #include "rl/adam_kernels.h"
 
 namespace rewarm::rl {
@@ -102,14 +103,23 @@ class Update {
  private:
   struct Critic;  // what one critic's turn works on
 
-  void policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept, float* out,
-              int threads);
-  void sample(const AgentTensors& agent, const float* out, const float* noise, int64_t noise_stride, int64_t rows,
-              int64_t repeat, float* action, int64_t action_stride, float* log_prob, int threads) const;
+  // Where the actor's heads lie for some rows: mean [S, rows, A], log_std likewise or [S, A].
+  struct Policy {
+    int64_t rows;
+    const float *mean, *log_std;
+  };
+  Policy policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept,
+                int threads);
+  q::TanhGaussian gaussian(const Policy& policy, int64_t seed, int64_t first, int64_t rows, int64_t repeat,
+                           const float* noise) const;
+  void sample(const Policy& policy, const float* noise, int64_t noise_stride, int64_t repeat, float* action, float* log_prob,
+              int threads) const;
   void targets(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t u, int64_t minibatches,
                const Settings& settings);
   void critic_turn(const AgentTensors& agent, const Rows& rows, int64_t first, int64_t batch, const Draws& draws,
                    const Settings& settings, const Penalty* penalty, int64_t turn, float* info);
+  double conserve(Critic& slot, const Penalty& penalty, const Rows& rows, int64_t row, int64_t count, float scale,
+                  const float* q, float* dq);
   void sampled_rows(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings,
                     const Penalty& penalty);
   void actor_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings, float* info);
@@ -122,7 +132,8 @@ class Update {
   const AdamKernels& adam_;
   q::EnsembleMlp actor_, critics_;
   std::vector<std::unique_ptr<Critic>> slots_;
-  Scratch policy_, action_, log_prob_, q_next_, y_, kept_, q_, dx_, d_out_, actor_gradient_, sampled_, density_;
+  Scratch policy_, mean_, log_std_, action_, log_prob_, q_next_, y_, kept_, q_, dx_, d_out_, actor_gradient_, sampled_,
+      density_;
   std::vector<float> alpha_gradient_, log_std_gradient_, weight_;
   std::vector<double> sums_;
   std::vector<int64_t> lowest_;

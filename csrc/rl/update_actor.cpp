@@ -8,40 +8,47 @@
 namespace rewarm::rl {
 namespace {
 
-constexpr float kStdMin = 1e-5f, kStdMax = 10.0f;
-constexpr int64_t kBlock = 64;  // rows that a thread samples at a time
+constexpr double kStdMin = 1e-5, kStdMax = 10.0;  // wsrl's, and the defaults of rewarm.q.tanh_gaussian
+constexpr int64_t kBlock = 64;                    // rows that a thread samples at a time
 
 }  // namespace
 
-void Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride, float* kept,
-                    float* out, int threads) {
+// Of rows [first, first + rows) of obs [S, stride, O].
+Update::Policy Update::policy(const AgentTensors& agent, const float* obs, int64_t first, int64_t rows, int64_t stride,
+                              float* kept, int threads) {
+  const int64_t act = shape_.act, all = shape_.seeds * rows;
+  float* out = policy_.floats(all * shape_.actor.outputs);
   actor_.forward(frozen(agent.actor.p),
                  {obs + first * shape_.obs, stride * shape_.obs, 0, shape_.obs, nullptr, 0, 1, rows, nullptr, 1}, kept, out,
                  threads);
+  if (shape_.free_log_std) return {rows, out, agent.log_std.p};
+  float *mean = mean_.floats(all * act), *log_std = log_std_.floats(all * act);
+  for (int64_t row = 0; row < all; ++row) {
+    std::copy_n(out + row * 2 * act, act, mean + row * act);
+    std::copy_n(out + row * 2 * act + act, act, log_std + row * act);
+  }
+  return {rows, mean, log_std};
 }
 
-// out [S, rows, O], noise [S by noise_stride][rows, repeat, A] -> action [S][rows by action_stride][repeat, A] and, unless
-// null, log_prob [S][rows by action_stride / A][repeat].
-void Update::sample(const AgentTensors& agent, const float* out, const float* noise, int64_t noise_stride, int64_t rows,
-                    int64_t repeat, float* action, int64_t action_stride, float* log_prob, int threads) const {
-  const int64_t act = shape_.act, outputs = shape_.actor.outputs, blocks = (rows + kBlock - 1) / kBlock;
+// Rows [first, first + rows) of one seed; noise [rows, repeat, A].
+q::TanhGaussian Update::gaussian(const Policy& policy, int64_t seed, int64_t first, int64_t rows, int64_t repeat,
+                                 const float* noise) const {
+  const int64_t at = (seed * policy.rows + first) * shape_.act;
+  const float* log_std = policy.log_std + (shape_.free_log_std ? seed * shape_.act : at);
+  return {
+      1,   rows, repeat, shape_.act, policy.mean + at, log_std, shape_.free_log_std, noise, q::sigma_bounds(kStdMin, kStdMax),
+      true};
+}
+
+// noise [S by noise_stride][rows, repeat, A] -> action [S, rows, repeat, A] and, unless null, log_prob [S, rows, repeat].
+void Update::sample(const Policy& policy, const float* noise, int64_t noise_stride, int64_t repeat, float* action,
+                    float* log_prob, int threads) const {
+  const int64_t blocks = (policy.rows + kBlock - 1) / kBlock;
   parallel_for(threads, shape_.seeds * blocks, [&](int, int64_t i) {
-    const int64_t s = i / blocks, begin = i % blocks * kBlock, end = std::min(begin + kBlock, rows);
-    for (int64_t row = begin; row < end; ++row) {
-      const float* mean = out + (s * rows + row) * outputs;
-      const float* log_std = shape_.free_log_std ? agent.log_std.p + s * act : mean + act;
-      for (int64_t k = 0; k < repeat; ++k) {
-        const float* eps = noise + s * noise_stride + (row * repeat + k) * act;
-        float* to = action + (s * rows + row) * action_stride + k * act;
-        float total = 0.0f;
-        for (int64_t j = 0; j < act; ++j) {
-          const Squashed one = squash(mean[j], log_std[j], eps[j]);
-          to[j] = one.action;
-          total += one.log_prob;
-        }
-        if (log_prob != nullptr) log_prob[(s * rows + row) * (action_stride / act) + k] = total;
-      }
-    }
+    const int64_t s = i / blocks, first = i % blocks * kBlock, rows = std::min(kBlock, policy.rows - first);
+    const int64_t at = (s * policy.rows + first) * repeat;
+    q::tanh_gaussian(gaussian(policy, s, first, rows, repeat, noise + s * noise_stride + first * repeat * shape_.act),
+                     action + at * shape_.act, log_prob != nullptr ? log_prob + at : nullptr);
   });
 }
 
@@ -50,10 +57,9 @@ void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const D
   const int64_t seeds = shape_.seeds, n = rows.n, act = shape_.act, critics = shape_.critics, outputs = shape_.actor.outputs;
   const q::EnsembleInput states = {rows.obs, n * shape_.obs, 0, shape_.obs, nullptr, 0, 1, n, nullptr, 1};
   float* kept = kept_.floats(actor_.kept_floats(states));
-  float* out = policy_.floats(seeds * n * outputs);
-  policy(agent, rows.obs, 0, n, n, kept, out, settings.threads);
+  const Policy own = policy(agent, rows.obs, 0, n, n, kept, settings.threads);
   float *action = action_.floats(seeds * n * act), *log_prob = log_prob_.floats(seeds * n);
-  sample(agent, out, draws.actor_noise, n * act, n, 1, action, act, log_prob, settings.threads);
+  sample(own, draws.actor_noise, n * act, 1, action, log_prob, settings.threads);
 
   // Q of the sampled actions and its gradient there.
   const q::Net net = frozen(agent.critics.p);
@@ -87,30 +93,23 @@ void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const D
     critics_.lowest_backward(net, pairs, lowest_.data(), dq, da, shape_.obs, shape_.obs + act, settings.threads);
   }
 
-  // Of mean(alpha log pi - Q) with respect to the heads; noise is given, so u = mean + std noise.
-  float* d_out = d_out_.floats(seeds * n * outputs);
-  std::fill(log_std_gradient_.begin(), log_std_gradient_.end(), 0.0f);
+  // Of mean(alpha log pi - Q): first with respect to actions and log densities, then to the heads.
+  float* d_out = d_out_.floats(seeds * n * (outputs + 2 * act + 1));
+  float *d_mean = d_out + seeds * n * outputs, *d_log_std = d_mean + n * act, *d_log_prob = d_log_std + n * act;
+  const float per_row = 1.0f / static_cast<float>(n);
   for (int64_t s = 0; s < seeds; ++s) {
     const auto alpha = static_cast<float>(softplus(agent.alpha.p[s]));
-    const float per_row = 1.0f / static_cast<float>(n);
     double loss = 0.0;
+    for (int64_t r = s * n; r < (s + 1) * n; ++r) loss += static_cast<double>(alpha) * log_prob[r] - q[r];
+    for (int64_t j = s * n * act; j < (s + 1) * n * act; ++j) da[j] = -per_row * da[j];
+    std::fill_n(d_log_prob, n, alpha * per_row);
+    float* vector = log_std_gradient_.data() + s * act;
+    q::tanh_gaussian_backward(gaussian(own, s, 0, n, 1, draws.actor_noise + s * n * act), da + s * n * act, d_log_prob, d_mean,
+                              shape_.free_log_std ? vector : d_log_std);
     for (int64_t row = 0; row < n; ++row) {
-      const int64_t r = s * n + row;
-      loss += static_cast<double>(alpha) * log_prob[r] - q[r];
-      float* d = d_out + r * outputs;
-      for (int64_t j = 0; j < act; ++j) {
-        const float a = action[r * act + j];
-        const float du = per_row * (alpha * 2.0f * a - da[r * act + j] * (1.0f - a * a));
-        const float log_std = shape_.free_log_std ? agent.log_std.p[s * act + j] : out[r * outputs + act + j];
-        const float std = std::exp(log_std);
-        const bool inside = !(std < kStdMin) && !(std > kStdMax);
-        const float d_log_std = inside ? du * draws.actor_noise[r * act + j] * std - per_row * alpha : 0.0f;
-        d[j] = du;
-        if (shape_.free_log_std)
-          log_std_gradient_[static_cast<size_t>(s * act + j)] += d_log_std;
-        else
-          d[act + j] = d_log_std;
-      }
+      float* d = d_out + (s * n + row) * outputs;
+      std::copy_n(d_mean + row * act, act, d);
+      if (!shape_.free_log_std) std::copy_n(d_log_std + row * act, act, d + act);
     }
     info[kActorLoss * seeds + s] = static_cast<float>(loss / static_cast<double>(n));
     info[kAlpha * seeds + s] = alpha;
@@ -123,10 +122,9 @@ void Update::actor_gradient(const AgentTensors& agent, const Rows& rows, const D
 void Update::alpha_gradient(const AgentTensors& agent, const Rows& rows, const Draws& draws, const Settings& settings,
                             float* info) {
   const int64_t seeds = shape_.seeds, n = rows.n, k = shape_.backup_actions, act = shape_.act;
-  float* out = policy_.floats(seeds * n * shape_.actor.outputs);
-  policy(agent, rows.next_obs, 0, n, n, nullptr, out, settings.threads);
+  const Policy next = policy(agent, rows.next_obs, 0, n, n, nullptr, settings.threads);
   float *action = action_.floats(seeds * n * k * act), *log_prob = log_prob_.floats(seeds * n * k);
-  sample(agent, out, draws.alpha_noise, n * k * act, n, k, action, k * act, log_prob, settings.threads);
+  sample(next, draws.alpha_noise, n * k * act, k, action, log_prob, settings.threads);
   for (int64_t s = 0; s < seeds; ++s) {
     double total = 0.0;
     for (int64_t i = 0; i < n * k; ++i) total += log_prob[s * n * k + i];

@@ -3,27 +3,19 @@
 #include <cmath>
 
 #include "common/parallel_for.h"
+#include "q/cql_penalty.h"
+#include "q/td_target.h"
 #include "rl/update_parts.h"
 
 namespace rewarm::rl {
-namespace {
-
-// The lower one; NaN wins.
-float lower(float a, float b) { return b < a || b != b ? b : a; }
-float higher(float a, float b) { return b > a || b != b ? b : a; }
-
-}  // namespace
-
 void Update::targets(const AgentTensors& agent, const Rows& rows, const Draws& draws, int64_t u, int64_t minibatches,
                      const Settings& settings) {
   const int64_t seeds = shape_.seeds, batch = rows.n / minibatches, k = shape_.backup_actions, act = shape_.act,
                 drawn = shape_.subset;
-  float* out = policy_.floats(seeds * batch * shape_.actor.outputs);
-  policy(agent, rows.next_obs, u * batch, batch, rows.n, nullptr, out, settings.threads);
+  const Policy next = policy(agent, rows.next_obs, u * batch, batch, rows.n, nullptr, settings.threads);
   float* action = action_.floats(seeds * batch * k * act);
   float* log_prob = settings.backup_entropy ? log_prob_.floats(seeds * batch * k) : nullptr;
-  sample(agent, out, draws.target_noise + u * batch * k * act, minibatches * batch * k * act, batch, k, action, k * act,
-         log_prob, settings.threads);
+  sample(next, draws.target_noise + u * batch * k * act, minibatches * batch * k * act, k, action, log_prob, settings.threads);
 
   float* q = q_next_.floats(seeds * drawn * batch * k);
   std::vector<int64_t> subset(static_cast<size_t>(seeds * drawn));
@@ -35,21 +27,12 @@ void Update::targets(const AgentTensors& agent, const Rows& rows, const Draws& d
                    nullptr, q, settings.threads);
 
   float* y = y_.floats(seeds * batch);
-  const auto gamma = static_cast<float>(settings.gamma);
   for (int64_t s = 0; s < seeds; ++s) {
+    const int64_t row = s * rows.n + u * batch;
     const auto alpha = static_cast<float>(softplus(agent.alpha.p[s]));
-    for (int64_t b = 0; b < batch; ++b) {
-      float best = 0.0f;
-      for (int64_t a = 0; a < k; ++a) {
-        const int64_t row = b * k + a;
-        float least = q[s * drawn * batch * k + row];
-        for (int64_t m = 1; m < drawn; ++m) least = lower(least, q[(s * drawn + m) * batch * k + row]);
-        if (log_prob != nullptr) least = least - alpha * log_prob[s * batch * k + row];
-        best = a == 0 ? least : higher(best, least);
-      }
-      const int64_t row = s * rows.n + u * batch + b;
-      y[s * batch + b] = rows.terminated[row] != 0 ? rows.reward[row] : rows.reward[row] + gamma * best;
-    }
+    q::td_target({1, drawn, batch, k, rows.reward + row, rows.terminated + row, q + s * drawn * batch * k,
+                  log_prob != nullptr ? log_prob + s * batch * k : nullptr, log_prob != nullptr ? &alpha : nullptr, 0,
+                  static_cast<float>(settings.gamma), y + s * batch});
   }
 }
 
@@ -58,19 +41,23 @@ void Update::sampled_rows(const AgentTensors& agent, const Rows& rows, const Dra
   // A state's actions side by side: uniform, at s, at s', then the one of the data.
   const int64_t seeds = shape_.seeds, batch = rows.n, n = penalty.actions, act = shape_.act, all = 3 * n + 1;
   float* actions = sampled_.floats(seeds * batch * all * act);
-  float* density = density_.floats(seeds * batch * all);
-  float* out = policy_.floats(seeds * batch * shape_.actor.outputs);
+  float* density = density_.floats(seeds * batch * 3 * n);
+  float* drawn = action_.floats(seeds * batch * n * act);
+  float* log_prob = log_prob_.floats(seeds * batch * n);
   for (const bool next : {false, true}) {
-    policy(agent, next ? rows.next_obs : rows.obs, 0, batch, batch, nullptr, out, settings.threads);
+    const Policy own = policy(agent, next ? rows.next_obs : rows.obs, 0, batch, batch, nullptr, settings.threads);
+    sample(own, next ? draws.next_noise : draws.current_noise, batch * n * act, n, drawn, log_prob, settings.threads);
     const int64_t first = next ? 2 * n : n;
-    sample(agent, out, next ? draws.next_noise : draws.current_noise, batch * n * act, batch, n, actions + first * act,
-           all * act, density + first, settings.threads);
+    for (int64_t row = 0; row < seeds * batch; ++row) {
+      std::copy_n(drawn + row * n * act, n * act, actions + (row * all + first) * act);
+      std::copy_n(log_prob + row * n, n, density + row * 3 * n + first);
+    }
   }
   const auto uniform_density = static_cast<float>(static_cast<double>(act) * std::log(0.5));
   for (int64_t row = 0; row < seeds * batch; ++row) {
     std::copy_n(draws.uniform + row * n * act, n * act, actions + row * all * act);
     std::copy_n(rows.action + row * act, act, actions + (row * all + 3 * n) * act);
-    std::fill_n(density + row * all, n, uniform_density);
+    std::fill_n(density + row * 3 * n, n, uniform_density);
   }
 }
 
@@ -118,19 +105,13 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
         dq[data] = td_scale * error;
       }
       if (times > 0) {
-        const double scale =
-            static_cast<double>(times) * weight_[static_cast<size_t>(s)] / static_cast<double>(shape_.subset * batch);
-        for (int64_t b = 0; b < count; ++b) {
-          const int64_t row = s * batch + begin + b;
-          const float mc = penalty->calibrated ? rows.mc_return[row] : 0.0f;
-          const float* density = penalty->importance_sampling ? density_.floats(0) + row * all : nullptr;
-          sums[2] +=
-              static_cast<double>(times) * conservative(*penalty, q + b * all, density, mc, scale, dq + b * all, slot.terms);
-        }
+        const float scale =
+            static_cast<float>(times) * weight_[static_cast<size_t>(s)] / static_cast<float>(shape_.subset * batch);
+        sums[2] += static_cast<double>(times) * conserve(slot, *penalty, rows, s * batch + begin, count, scale, q, dq);
       }
       worker.backward(input, begin * of_state, chunk, kept, dq, &gradient, nullptr);
     }
-    worker.finish_gradient(gradient, false);
+    worker.finish_gradient(gradient);
     const Stack target = agent.targets.at(shape_.critic, i);
     adam_network(adam_, shape_.critic, own, &gradient, &target, scalars, settings.tau);
   });
@@ -148,31 +129,38 @@ void Update::critic_turn(const AgentTensors& agent, const Rows& rows, int64_t fi
   }
 }
 
-// One state's diff = T logsumexp(q'/T) - q(s, a); q [3 n + 1], the data's last. Adds scale times its gradient to dq's last and
-// writes it to the others.
-double conservative(const Penalty& penalty, const float* q, const float* density, float mc_return, double scale, float* dq,
-                    std::vector<double>& terms) {
-  const int64_t n = penalty.actions, sampled = 3 * n;
-  const int64_t summed = density != nullptr ? sampled : sampled + 1;
-  const int64_t first_bound = penalty.calibrated ? (penalty.bound_random ? 0 : n) : sampled;
-  terms.resize(static_cast<size_t>(2 * summed));
-  double *value = terms.data(), *passes = value + summed;
-  const double t = penalty.temperature;
-  const double count = density != nullptr ? 0.0 : t * std::log(static_cast<double>(summed));
-  double most = -INFINITY;
-  for (int64_t j = 0; j < summed; ++j) {
-    const bool raised = j >= first_bound && j < sampled && q[j] < mc_return;
-    passes[j] = raised ? 0.0 : 1.0;
-    value[j] =
-        (static_cast<double>(raised ? mc_return : q[j]) - (density != nullptr ? static_cast<double>(density[j]) : count)) / t;
-    most = std::max(most, value[j]);
+// The penalty of `count` states from row `row` on: q, dq [count][3 n + 1], the data's action last. Writes scale times its
+// gradient into dq, added where the data's action stands; returns the sum of the diffs.
+double Update::conserve(Critic& slot, const Penalty& penalty, const Rows& rows, int64_t row, int64_t count, float scale,
+                        const float* q, float* dq) {
+  const int64_t sampled = 3 * penalty.actions, all = sampled + 1;
+  float* of_sampled = slot.penalty.floats(count * (2 * sampled + 4));
+  float *q_sampled = of_sampled + count * sampled, *q_data = q_sampled + count * sampled;
+  float *of_data = q_data + count, *diff = of_data + count, *one = diff + count;
+  for (int64_t b = 0; b < count; ++b) {
+    std::copy_n(q + b * all, sampled, q_sampled + b * sampled);
+    q_data[b] = q[b * all + sampled];
+    one[b] = scale;
   }
-  if (!std::isfinite(most)) most = 0.0;
-  double sum = 0.0;
-  for (int64_t j = 0; j < summed; ++j) sum += value[j] = std::exp(value[j] - most);
-  for (int64_t j = 0; j < sampled; ++j) dq[j] = static_cast<float>(scale * passes[j] * value[j] / sum);
-  dq[sampled] += static_cast<float>(scale * ((summed > sampled ? value[sampled] / sum : 0.0) - 1.0));
-  return t * (most + std::log(sum)) - static_cast<double>(q[sampled]);
+  const q::CqlPenalty p = {1,
+                           1,
+                           count,
+                           sampled,
+                           q_sampled,
+                           q_data,
+                           penalty.importance_sampling ? density_.floats(0) + row * sampled : nullptr,
+                           penalty.calibrated ? rows.mc_return + row : nullptr,
+                           penalty.bound_random ? 0 : penalty.actions,
+                           static_cast<float>(penalty.temperature)};
+  q::cql_penalty(p, diff);
+  q::cql_penalty_backward(p, one, of_sampled, of_data);
+  double total = 0.0;
+  for (int64_t b = 0; b < count; ++b) {
+    total += diff[b];
+    std::copy_n(of_sampled + b * sampled, sampled, dq + b * all);
+    dq[b * all + sampled] += of_data[b];
+  }
+  return total;
 }
 
 void Update::step_critics_without_gradient(const AgentTensors& agent, const Settings& settings, int64_t turn) {

@@ -70,33 +70,12 @@ inline Stack lay_out(const q::MlpShape& shape, const Stack& like, int64_t copies
   return net;
 }
 
-struct Squashed {
-  float action, log_prob;
-};
-// One component of tanh(u), u = mean + std noise, and of its log density: log N(u) - log(1 - tanh(u)^2).
-inline Squashed squash(float mean, float log_std, float noise) {
-  constexpr float kStdMin = 1e-5f, kStdMax = 10.0f, kHalfLog2Pi = 0.918938533204672742f, kLog2 = 0.693147180559945309f;
-  const float unclipped = std::exp(log_std);
-  const float std = unclipped < kStdMin ? kStdMin : unclipped > kStdMax ? kStdMax : unclipped;
-  const float log_sigma = std == unclipped ? log_std : std::log(std);
-  const float u = mean + std * noise;
-  const float tail = -2.0f * u;
-  const float soft = tail > 20.0f ? tail : std::log1p(std::exp(tail));
-  const float log_slope = 2.0f * (kLog2 - u - soft);
-  return {std::tanh(u), -0.5f * noise * noise - log_sigma - kHalfLog2Pi - log_slope};
-}
-
-// One state's conservative penalty; see update_critic.cpp.
-double conservative(const Penalty& penalty, const float* q, const float* density, float mc_return, double scale, float* dq,
-                    std::vector<double>& terms);
-
 // The scratch of one thread in a critic's turn.
 struct Update::Critic {
   Critic(const q::MlpShape& shape, int64_t most_rows) : most_rows(most_rows), worker(shape, most_rows) {}
   int64_t most_rows;
   q::MlpWorker worker;
-  Scratch kept, q, dq, gradient;
-  std::vector<double> terms;
+  Scratch kept, q, dq, gradient, penalty;
 };
 
 }  // namespace rewarm::rl

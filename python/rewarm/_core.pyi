@@ -39,7 +39,7 @@ def watch_value(value: float, moments: int, counts: int, decay: float, deviation
 INFO: int
 
 class EnsembleMlp:
-    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors are addresses: each layer's four, the head's two."""
+    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors: addresses, 4 a layer and the head's 2."""
 
     def __init__(
         self, widths: list[int], layer_norm: list[bool], outputs: int, eps: float, seeds: int, critics: int
@@ -62,7 +62,7 @@ class EnsembleMlp:
         q: int,
         threads: int,
     ) -> None:
-        """q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
+        """Q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
     def backward(
         self,
         tensors: list[int],
@@ -83,7 +83,7 @@ class EnsembleMlp:
         dx_end: int,
         threads: int,
     ) -> None:
-        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, each if wanted."""
+        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, if wanted."""
     def lowest(self, q: int, rows: int, q_min: int, critic: int) -> None:
         """The lowest of q [seeds, critics, rows] and whose it is: NaN wins, ties go to the lowest index."""
     def lowest_backward(
@@ -102,7 +102,7 @@ class EnsembleMlp:
         dx_end: int,
         threads: int,
     ) -> None:
-        """dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
+        """Dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
 
 class AgentUpdate:
     """One learner's update as one chain on the CPU; see csrc/rl/update.h and rewarm/rl/update_cpu.py."""
@@ -360,7 +360,6 @@ def gaussian_log_prob_backward(
     of_mean: int,
     of_log_std: int,
 ) -> None: ...
-
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""
 

@@ -11,6 +11,7 @@ from rewarm.rl import update as composition
 from rewarm.rl.draws import draw_offline, draw_update
 from rewarm.rl.rows import Rows
 from rewarm.rl.update_cpu import Chain
+from rl.batches import double, random_rows
 
 OBS, ACT = 7, 3
 ONLINE = {
@@ -40,35 +41,7 @@ def make(cls, seeds=(0, 1), **changes):
 
 
 def make_rows(seeds, n, terminated=0.2):
-    return Rows(
-        obs=torch.randn(seeds, n, OBS),
-        action=torch.tanh(torch.randn(seeds, n, ACT)),
-        reward=torch.randn(seeds, n),
-        next_obs=torch.randn(seeds, n, OBS),
-        terminated=torch.rand(seeds, n) < terminated,
-        mc_return=torch.randn(seeds, n) / 2,
-    )
-
-
-def in_float64(tensors):
-    """The same rows or draws with every float doubled."""
-    values = {f.name: getattr(tensors, f.name) for f in dataclasses.fields(tensors)}
-    return type(tensors)(**{k: v.double() if v is not None and v.is_floating_point() else v for k, v in values.items()})
-
-
-def learner_of(agent, dtype=torch.float32):
-    """A copy of what the agent trains, in `dtype`."""
-    own = copy.deepcopy(agent.learner)
-    for name in ("actor", "critics", "targets"):
-        setattr(own, name, getattr(own, name).to(dtype=dtype))
-    for name in ("alpha_param", "lagrange_param"):
-        if getattr(own, name) is not None:
-            setattr(own, name, getattr(own, name).to(dtype))
-    for name in ("actor_moments", "critic_moments", "alpha_moments", "lagrange_moments"):
-        if (moments := getattr(own, name)) is not None:
-            moments.exp_avg = [t.to(dtype) for t in moments.exp_avg]
-            moments.exp_avg_sq = [t.to(dtype) for t in moments.exp_avg_sq]
-    return own
+    return random_rows(range(seeds), n, obs=OBS, act=ACT, terminated=terminated)
 
 
 def everything(learner):
@@ -118,8 +91,8 @@ def test_update_is_as_close_to_float64_as_torch(changes):
     rows = make_rows(2, 4 * 13)
     draws = draw_update(agent.seed, agent.offset, agent._shape(13), utd=4)
     settings = dataclasses.replace(agent.settings, backend="reference")
-    exact, torchs, ours = learner_of(agent, torch.float64), learner_of(agent), learner_of(agent)
-    exact_info = composition.update(exact, in_float64(rows), in_float64(draws), settings)
+    exact, torchs, ours = double(agent.learner), copy.deepcopy(agent.learner), copy.deepcopy(agent.learner)
+    exact_info = composition.update(exact, double(rows), double(draws), settings)
     torch_info = composition.update(torchs, rows, draws, settings)
     info = chain_of(agent, ours).update(rows, draws)
     assert info.keys() == exact_info.keys()
@@ -134,8 +107,8 @@ def test_offline_step_is_as_close_to_float64_as_torch(changes):
     rows = make_rows(2, 29)
     draws = draw_offline(agent.seed, agent.offset, agent._shape(29), n_actions=agent.penalty.n_actions)
     settings = dataclasses.replace(agent.settings, backend="reference")
-    exact, torchs, ours = learner_of(agent, torch.float64), learner_of(agent), learner_of(agent)
-    exact_info = composition.offline_step(exact, in_float64(rows), in_float64(draws), settings, agent.penalty)
+    exact, torchs, ours = double(agent.learner), copy.deepcopy(agent.learner), copy.deepcopy(agent.learner)
+    exact_info = composition.offline_step(exact, double(rows), double(draws), settings, agent.penalty)
     torch_info = composition.offline_step(torchs, rows, draws, settings, agent.penalty)
     info = chain_of(agent, ours).offline_step(rows, draws)
     assert info.keys() == exact_info.keys()

@@ -7,7 +7,7 @@ Haarnoja et al. 2018 (SAC, arXiv 1812.05905), Chen et al. 2021 (REDQ, arXiv 2101
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from rewarm.rl.networks import LOG_STDS, make_network
 from rewarm.rl.rows import Rows, as_rows, sample_mixed
 from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Penalty, Settings
 from rewarm.rl.update_cpu import Chain
+from rewarm.rl.update_graph import GraphedUpdate, Turns
 from rewarm.schedule import Schedule
 
 
@@ -44,7 +45,9 @@ class EnsembleSAC(Agent):
     (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a
     target: the same numbers as drawing last.
 
-    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed.
+    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed, and an update is one call into C++.
+    On a GPU an update whose draws are not given is captured as a CUDA graph when its shape of rows is first met, and replayed;
+    set ``agent.capture = False`` to run it op by op.
 
     Args:
         obs_dim: Width of an observation, O.
@@ -159,6 +162,8 @@ class EnsembleSAC(Agent):
         }
         self.learner = self._new_learner()
         self._compiled: Chain | None = None
+        self._graphs: dict[str, GraphedUpdate] = {}
+        self.capture = True
 
     def _new_learner(self) -> Learner:
         """Parameters as they start: actor, then critics, from one generator a seed."""
@@ -252,13 +257,45 @@ class EnsembleSAC(Agent):
         chain = self._chain()
         if chain is not None:
             info = chain.update(rows, draws, seed=self.seed, offset=self.offset, utd=utd)
-        else:
-            if draws is None:
-                shape = self._shape(rows.reward.shape[1] // utd)
-                draws = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+        elif draws is not None:
             info = composition.update(self.learner, rows, draws, self.settings)
+        else:
+            shape = self._shape(rows.reward.shape[1] // utd)
+
+            def step(rows: Rows) -> Info:
+                own = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+                return composition.update(self.learner, rows, own, self.settings)
+
+            again = self.settings.adam_semantics == "wsrl"  # one more Adam step of everything, without a gradient
+            info = self._replayed(f"update, utd {utd}", step, rows, utd, (utd + again, utd + 1 if again else 1, None))
+            return info
         self.offset += utd
         return info
+
+    def _replayed(
+        self, kind: str, step: Callable[[Rows], Info], rows: Rows, advance: int, counts: tuple[int, int, int | None]
+    ) -> Info:
+        """`step` on rows: on a GPU as one graph, captured at its first call for this shape of rows; elsewhere called.
+
+        `counts`: Adam steps in it of the critics, of actor and temperature, and of the CQL weight's parameter.
+        """
+        if self.device.type != "cuda" or not self.capture:
+            info = step(rows)
+            self.offset += advance
+            return info
+        graph = self._graphs.get(kind)
+        if graph is None or not graph.fits(self.learner, rows):
+            own, settings = self.learner, self.settings
+            turns: list[Turns] = [
+                (own.critic_moments, settings.critic_lr, counts[0]),
+                (own.actor_moments, settings.actor_lr, counts[1]),
+                (own.alpha_moments, settings.alpha_lr, counts[1]),
+            ]
+            penalty = self._penalty()
+            if counts[2] and penalty is not None and own.lagrange_moments is not None:
+                turns.append((own.lagrange_moments, penalty.lr, counts[2]))
+            graph = self._graphs[kind] = GraphedUpdate(own, turns, step, rows, self.offset, advance)
+        return graph(rows)
 
     def _chain(self) -> Chain | None:
         """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""
@@ -281,7 +318,7 @@ class EnsembleSAC(Agent):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies find the compiled update for themselves: it is bound to the addresses of these tensors."""
-        return self.__dict__ | {"_compiled": None}
+        return self.__dict__ | {"_compiled": None, "_graphs": {}}
 
     def _rows(self, batch: Any, at: str) -> Rows:
         return as_rows(

@@ -155,10 +155,15 @@ class CalQL(EnsembleSAC):
         chain = self._chain()
         if chain is not None:
             info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
-        else:
-            if draws is None:
-                draws = draw_offline(self.seed, self.offset, shape, n_actions=n_actions, backend=self.backend)
+        elif draws is not None:
             info = composition.offline_step(self.learner, rows, draws, self.settings, self.penalty)
+        else:
+
+            def step(rows: Rows) -> Info:
+                own = draw_offline(self.seed, self.offset, shape, n_actions=n_actions, backend=self.backend)
+                return composition.offline_step(self.learner, rows, own, self.settings, self.penalty)
+
+            return self._replayed("offline", step, rows, 1, (1, 1, 1 if self.penalty.weight is None else None))
         self.offset += 1
         return info
 

@@ -37,8 +37,19 @@ class Rows:
         part = slice(u * batch, (u + 1) * batch)
         return Rows(*(None if t is None else t[:, part].contiguous() for t in self._tensors()))  # type: ignore[arg-type]
 
+    def copy(self) -> Rows:
+        """The same rows in memory of their own."""
+        return Rows(*(None if t is None else t.clone() for t in self._tensors()))  # type: ignore[arg-type]
+
+    def copy_from(self, other: Rows) -> None:
+        """Takes over the values of rows of the same shapes."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            if mine is not None:
+                assert theirs is not None
+                mine.copy_(theirs)
+
     def _tensors(self) -> list[Tensor | None]:
-        return [getattr(self, f.name) for f in fields(self)]
+        return [getattr(self, f.name) for f in fields(Rows)]
 
 
 def as_rows(

@@ -16,7 +16,7 @@ import torch
 from wsrl_results import recorded
 
 from rewarm.q import ensemble_mlp
-from rewarm.rl import WSRL, CalQL, EnsembleSAC, ReplayBuffer
+from rewarm.rl import WSRL, CalQL, EnsembleSAC, ReplayBuffer, VectorSteps
 
 
 @dataclass
@@ -123,30 +123,19 @@ def go_online(
     before the first step, every `every` steps and after the last.
     """
     evaluations, agents = [], {arm.name: arm.agent for arm in arms}
-    count, draw = len(starts), np.random.default_rng(0)
-    obs, _ = envs.reset(seed=list(starts) * len(arms))
-    began = np.zeros(envs.num_envs, bool)  # rows that only carry a reset are no transitions
+    count, draw, rows = len(starts), np.random.default_rng(0), VectorSteps(envs)
+    rows.reset(envs.reset(seed=list(starts) * len(arms))[0])
     for step in range(steps + 1):
         if watch and (step % every == 0 or step == steps):
             evaluations.append((step, watch(step, agents)))
         if step == steps:
             break
-        by_arm = obs.reshape(len(arms), count, -1)
-        action = np.concatenate([arm.agent.act(part[:, None])[:, 0] for arm, part in zip(arms, by_arm, strict=True)])
-        next_obs, reward, terminated, truncated, _ = envs.step(action)
+        by_arm = rows.obs.reshape(len(arms), count, 1, -1)
+        action = np.concatenate([arm.agent.act(obs)[:, 0] for arm, obs in zip(arms, by_arm, strict=True)])
+        step_rows = rows.rows(action, *envs.step(action))  # those that only carry a reset are marked, and left out
         for k, arm in enumerate(arms):
-            mine = slice(k * count, (k + 1) * count)
-            arm.buffer.add(
-                obs[mine],
-                action[mine],
-                reward[mine].astype(np.float32),
-                next_obs[mine],
-                terminated[mine],
-                truncated[mine],
-                valid=~began[mine],
-            )
+            arm.buffer.add(**{key: v if key == "order" else v[k * count : (k + 1) * count] for key, v in step_rows.items()})
             arm.update(step + 1, offline, utd, batch, draw)
-        obs, began = next_obs, terminated | truncated
         bar.update()
     return evaluations
 

@@ -1,4 +1,4 @@
-"""wsrl_gym.py on Pendulum, from data made there, a Minari folder and an HDF5 file, in a tiny setting; what it says about bad input."""
+"""wsrl_gym.py in a tiny setting: Pendulum from data made there, an HDF5 file, what it says about bad input."""
 
 import importlib
 import importlib.util

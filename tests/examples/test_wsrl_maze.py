@@ -1,4 +1,4 @@
-"""The WSRL maze example as a program, two seeds of it: files, numbers, frozen warm-up, bad input, Ctrl-C. What it learns: -m learning."""
+"""The WSRL maze example as a program, two seeds: files, numbers, frozen warm-up, bad input, Ctrl-C. Learning: -m learning."""
 
 import importlib.util
 import json

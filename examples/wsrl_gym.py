@@ -129,7 +129,7 @@ def from_file(args, make_envs: Maker, seeds: list[int], settings: dict) -> tuple
 def run(args, staging: Path) -> tuple[dict, list[str]]:
     """From data to the files in the staging folder: the results, and the names of the files."""
     began = time.perf_counter()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)  # the compiled update takes as many
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
     settings = {"critics": args.critics, "hidden": tuple(args.hidden), "gamma": args.gamma, "tau": args.tau}
     settings |= {"critic_lr": args.lr, "actor_lr": args.lr, "alpha_lr": args.lr}
@@ -217,11 +217,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--tau", type=float, default=0.01, help="(default: %(default)s)")
     add("--cql-weight", type=float, default=1.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
     add("--reward-scale", type=float, default=0.1, metavar="C", help="of rewards in all losses (default: %(default)s)")
-    add("--threads", type=positive, default=1, metavar="N", help="of torch (default: %(default)s)")
+    add("--threads", type=positive, metavar="N", help="of updates (default: torch's choice)")
     # fmt: on
     args = parser.parse_args(argv)
     if args.online_kwargs is None:
         args.online_kwargs = {"g": 14.0} if args.env == "Pendulum-v1" else {}
+    args.threads = args.threads or torch.get_num_threads()
     if args.seeds < 2:
         parser.error(f"--seeds {args.seeds}: at least 2 are accepted, one has no spread")
     if not 0 <= args.first_seed <= 9000:

@@ -53,7 +53,7 @@ def offline_buffer(data: Transitions, seeds: list[int]) -> ReplayBuffer:
 def run(args, staging: Path) -> tuple[dict, list[str]]:
     """From walkers to the files in the staging folder: the results, and the names of the files."""
     began = time.perf_counter()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)  # the compiled update takes as many
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
 
     data = walk(seeds, args.transitions, noise=args.noise)
@@ -127,12 +127,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--cql-weight", type=float, default=5.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
     add("--every", type=positive, metavar="N", help="steps between evaluations online " + both["every"])
     add("--episodes", type=positive, default=20, metavar="N", help="of an evaluation (default: %(default)s)")
-    add("--threads", type=positive, default=1, metavar="N", help="of torch (default: %(default)s)")
+    add("--threads", type=positive, metavar="N", help="of updates (default: torch's choice)")
     # fmt: on
     args = parser.parse_args(argv)
     for key, value in (QUICK if args.quick else FULL).items():
         if getattr(args, key) is None:
             setattr(args, key, value)
+    args.threads = args.threads or torch.get_num_threads()
     if args.seeds < 2:
         parser.error(f"--seeds {args.seeds}: at least 2 are accepted, one has no spread")
     if not 0 <= args.first_seed <= 9000:

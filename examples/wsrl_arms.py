@@ -46,7 +46,7 @@ class Arm:
     buffer: ReplayBuffer | None = None
     first_update: int | None = None  # environment steps done when it came
 
-    def update(self, step: int, offline: ReplayBuffer, utd: int, batch: int, draw: np.random.Generator) -> None:
+    def update(self, step: int, offline: ReplayBuffer, utd: int, batch: int) -> None:
         """One high-UTD update, once there are enough rows."""
         rows = len(self.buffer)
         if rows < self.waits:
@@ -57,7 +57,8 @@ class Arm:
             mixed = {"offline": offline, "offline_ratio": self.offline_ratio} if self.offline_ratio else {}
             self.agent.update(self.buffer, utd=utd, batch=batch, **mixed)
         else:  # who does not wait has fewer rows than an update draws; the buffer's own sample refuses that
-            index = draw.integers(rows, size=(len(self.agent.seeds), utd * batch))
+            draws = [np.random.default_rng([seed, step]) for seed in self.agent.seeds]  # a seed depends on no other
+            index = np.stack([draw.integers(rows, size=utd * batch) for draw in draws])
             self.agent.update_batch(self.buffer.gather(index), utd=utd)
 
 
@@ -76,10 +77,10 @@ def pretrain(agent: CalQL, data: ReplayBuffer, steps: int, batch: int, *, every:
 
 def make_arms(checkpoint: Path, settings: dict, dims: tuple[int, int], seeds: Sequence[int], warmup: int, **where) -> list[Arm]:
     """The four arms. Two start from the checkpoint; two from weights of their own, drawn as the offline agent's were."""
-    shared = {"warmup_steps": 0, **where}
+    online = {"backup_actions": settings["backup_actions"], **where}  # else 1: it is no part of what is taken over
     return [
-        Arm("wsrl", WSRL.from_offline(checkpoint, **(shared | {"warmup_steps": warmup})), warmup),
-        Arm("no_warmup", WSRL.from_offline(checkpoint, **shared), min(32, warmup)),
+        Arm("wsrl", WSRL.from_offline(checkpoint, warmup, **online), warmup),
+        Arm("no_warmup", WSRL.from_offline(checkpoint, 0, **online), min(32, warmup)),
         Arm("rlpd", EnsembleSAC(*dims, seeds=seeds, **settings, **where), warmup, 0.5),
         Arm("scratch", EnsembleSAC(*dims, seeds=seeds, **settings, **where), warmup),
     ]
@@ -123,7 +124,7 @@ def go_online(
     before the first step, every `every` steps and after the last.
     """
     evaluations, agents = [], {arm.name: arm.agent for arm in arms}
-    count, draw, rows = len(starts), np.random.default_rng(0), VectorSteps(envs)
+    count, rows = len(starts), VectorSteps(envs)
     rows.reset(envs.reset(seed=list(starts) * len(arms))[0])
     for step in range(steps + 1):
         if watch and (step % every == 0 or step == steps):
@@ -135,7 +136,7 @@ def go_online(
         step_rows = rows.rows(action, *envs.step(action))  # those that only carry a reset are marked, and left out
         for k, arm in enumerate(arms):
             arm.buffer.add(**{key: v if key == "order" else v[k * count : (k + 1) * count] for key, v in step_rows.items()})
-            arm.update(step + 1, offline, utd, batch, draw)
+            arm.update(step + 1, offline, utd, batch)
         bar.update()
     return evaluations
 

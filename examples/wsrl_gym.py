@@ -132,7 +132,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     torch.set_num_threads(args.threads)  # the compiled update takes as many
     seeds = list(range(args.first_seed, args.first_seed + args.seeds))
     settings = {"critics": args.critics, "hidden": tuple(args.hidden), "gamma": args.gamma, "tau": args.tau}
-    settings |= {"critic_lr": args.lr, "actor_lr": args.lr, "alpha_lr": args.lr}
+    settings |= {"critic_lr": args.lr, "actor_lr": args.lr, "alpha_lr": args.lr, "backup_actions": args.backup_actions}
     training = {"utd": args.utd, "batch": args.batch}
     make_envs = Maker(args.env, args.env_kwargs, args.online_kwargs)
     if args.data:
@@ -210,6 +210,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--episodes", type=positive, default=5, metavar="N", help="of an evaluation (default: %(default)s)")
     add("--hidden", type=positive, nargs="+", default=[64, 64], metavar="N", help="layers of actor and critics (default: 64 64)")
     add("--critics", type=positive, default=6, metavar="E", help="(default: %(default)s)")
+    add("--backup-actions", type=positive, default=10, metavar="K",
+        help="next actions a target takes the best of (default: %(default)s)")
     add("--utd", type=positive, default=4, metavar="U", help="critic minibatches a step (default: %(default)s)")
     add("--batch", type=positive, default=64, metavar="B", help="rows of a critic minibatch, even (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="of critics, actor and temperature (default: %(default)s)")

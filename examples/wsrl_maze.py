@@ -29,18 +29,19 @@ from wsrl_results import keep_when_complete, tensorboard_writer
 import rewarm
 from rewarm.rl import CalQL, ReplayBuffer
 
-SETTINGS = {  # of every agent
+SETTINGS = {  # of every agent, offline and online
     "critics": 6,
     "hidden": (48, 48),
     "gamma": 0.97,
     "tau": 0.01,
     "critic_lr": 1e-3,
-    "actor_lr": 3e-4,
-    "alpha_lr": 3e-4,
+    "actor_lr": 1e-3,
+    "alpha_lr": 1e-3,
+    "backup_actions": 10,  # online too, as in the paper's AntMaze: with 1 the values that were taken over lose their footing
 }
 TRAINING = {"utd": 4, "batch": 64}
 FULL = {"seeds": 16, "pretrain_steps": 2500, "online_steps": 2000, "every": 100}
-QUICK = {"seeds": 4, "pretrain_steps": 1500, "online_steps": 1200, "every": 200}
+QUICK = {"seeds": 4, "pretrain_steps": 2500, "online_steps": 1200, "every": 100}
 HELD_OUT = 256  # offline pairs a seed for the probe
 
 
@@ -120,11 +121,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--online-steps", type=positive, metavar="N", help="of each arm and seed " + both["online_steps"])
     add("--warmup", type=positive, default=300, metavar="N",
         help="rows before updates begin, in all arms but one (default: %(default)s)")
-    add("--wind", type=float, nargs=2, default=(0.02, -0.07), metavar=("X", "Y"),
-        help="online, in cells a step; a move is up to 0.2 (default: 0.02 -0.07)")
+    add("--wind", type=float, nargs=2, default=(0.02, -0.06), metavar=("X", "Y"),
+        help="online, in cells a step; a move is up to 0.2 (default: 0.02 -0.06)")
     add("--transitions", type=positive, default=6000, metavar="N", help="offline, of each seed (default: %(default)s)")
     add("--noise", type=float, default=0.5, metavar="STD", help="of the walkers' actions (default: %(default)s)")
-    add("--cql-weight", type=float, default=5.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
+    add("--cql-weight", type=float, default=1.0, metavar="W", help="of Cal-QL's penalty (default: %(default)s)")
     add("--every", type=positive, metavar="N", help="steps between evaluations online " + both["every"])
     add("--episodes", type=positive, default=20, metavar="N", help="of an evaluation (default: %(default)s)")
     add("--threads", type=positive, metavar="N", help="of updates (default: torch's choice)")

@@ -12,6 +12,7 @@ with other bounds is given its actions in [-1, 1] too. PointMaze comes with gymn
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -38,12 +39,8 @@ class Maker:
     """Vector environments of one id, before and after the shift: flat float observations, actions in [-1, 1]."""
 
     def __init__(self, name: str, before: dict, after: dict):
-        try:
-            import gymnasium_robotics
-
-            gym.register_envs(gymnasium_robotics)
-        except ImportError:
-            pass  # only its own ids need it, and Gymnasium says so
+        if name not in gym.registry and importlib.util.find_spec("gymnasium_robotics"):
+            gym.register_envs(importlib.import_module("gymnasium_robotics"))  # slow to import, and it prints
         self.name, self.kwargs = name, {False: before, True: before | after}
         try:
             env = gym.make(name, **before)
@@ -64,7 +61,8 @@ class Maker:
 
     def __call__(self, count: int, online: bool):
         """`count` copies one after the other; autoreset at the next step."""
-        wrappers = [gym.wrappers.FlattenObservation, lambda env: gym.wrappers.RescaleAction(env, -1.0, 1.0)]
+        one = np.float32(1)  # a float would have Gymnasium warn about precision
+        wrappers = [gym.wrappers.FlattenObservation, lambda env: gym.wrappers.RescaleAction(env, -one, one)]
         mode = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         return gym.make_vec(
             self.name, count, vectorization_mode="sync", vector_kwargs=mode, wrappers=wrappers, **self.kwargs[online]
@@ -208,7 +206,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--warmup", type=positive, default=400, metavar="N", help="rows before updates begin (default: %(default)s)")
     add("--every", type=positive, default=200, metavar="N", help="steps between evaluations online (default: %(default)s)")
     add("--episodes", type=positive, default=5, metavar="N", help="of an evaluation (default: %(default)s)")
-    add("--hidden", type=positive, nargs="+", default=[64, 64], metavar="N", help="layers of actor and critics (default: 64 64)")
+    add("--hidden", type=positive, nargs="+", default=[64, 64], metavar="N",
+        help="layers of actor and critics (default: 64 64)")
     add("--critics", type=positive, default=6, metavar="E", help="(default: %(default)s)")
     add("--backup-actions", type=positive, default=10, metavar="K",
         help="next actions a target takes the best of (default: %(default)s)")

@@ -12,7 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDED = ("torch", "gymnasium", "tqdm", "matplotlib", "scipy")
 MISSING = [name for name in NEEDED if not importlib.util.find_spec(name)]
-TINY = "--seeds 2 --critics 2 --hidden 8 8 --utd 2 --batch 16 --pretrain-steps 10 --warmup 40 --every 40 --online-steps 140"
+TINY = "--seeds 2 --critics 2 --hidden 8 8 --utd 2 --batch 16 --pretrain-steps 10 --warmup 40 --every 70 --online-steps 140"
 TINY = [*TINY.split(), "--episodes", "1"]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the example needs {', '.join(MISSING)}: rewarm[rl,examples]")
@@ -33,11 +33,11 @@ def run(program, tmp_path, *arguments) -> dict:
 
 
 def test_pendulum_from_data_made_here(program, tmp_path):
-    results = run(program, tmp_path, "--collect-steps", "700")
+    results = run(program, tmp_path, "--collect-steps", "620")
     assert results["arguments"]["online_kwargs"] == {"g": 14.0}
     for arm in results["arms"].values():
         returns = np.array(arm["return"])
-        assert returns.shape == (2, 5) and (returns < 0).all()
+        assert returns.shape == (2, 3) and (returns < 0).all()
     assert results["arms"]["wsrl"]["first_update"] == 40
     q = results["arms"]["wsrl"]["probe_q"]
     assert [seed[0] for seed in q] == results["pretraining"][-1]["probe_q"]

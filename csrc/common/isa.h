@@ -63,4 +63,12 @@ inline Isa active_isa() {
   return isa;
 }
 
+#if defined(REWARM_EMULATED)
+// Whether the tests want AVX-512 under emulation.
+inline bool emulated() {
+  const char* asked = std::getenv("REWARM_EMULATE");
+  return asked != nullptr && std::strcmp(asked, "avx512") == 0;
+}
+#endif
+
 }  // namespace rewarm

@@ -1,14 +1,24 @@
 // The networks' kernels in AVX-512.
 #include "q/mlp_kernels.h"
 
+#if defined(REWARM_SIMDE)  // the same source under emulation, for any processor
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+#define REWARM_LEVEL emulated
+#define REWARM_TABLE kEmulatedMlp
+#else
 #include <immintrin.h>
+#define REWARM_LEVEL avx512
+#define REWARM_TABLE kAvx512Mlp
+#endif
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 namespace rewarm::q {
-namespace avx512 {
+namespace REWARM_LEVEL {
 
 #include "common/lanes_avx512.h"
 
@@ -16,9 +26,10 @@ namespace avx512 {
 
 #include "q/mlp_loop.h"
 
-}  // namespace avx512
+}  // namespace REWARM_LEVEL
 
-const MlpKernels kAvx512Mlp = {&avx512::kGemm,        avx512::norm_relu, avx512::relu_rows,    avx512::norm_relu_backward,
-                               avx512::relu_backward, avx512::head,      avx512::head_backward};
+const MlpKernels REWARM_TABLE = {
+    &REWARM_LEVEL::kGemm,        REWARM_LEVEL::norm_relu, REWARM_LEVEL::relu_rows,    REWARM_LEVEL::norm_relu_backward,
+    REWARM_LEVEL::relu_backward, REWARM_LEVEL::head,      REWARM_LEVEL::head_backward};
 
 }  // namespace rewarm::q

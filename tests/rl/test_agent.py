@@ -129,7 +129,7 @@ def test_files_that_are_refused(tmp_path):
         CalQL.load(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StateDictMismatch, match="expected an agent saved by rewarm.rl"):
+    with pytest.raises(StateDictMismatch, match=r"expected an agent saved by rewarm\.rl"):
         EnsembleSAC.load(path)
     torch.save({"format": "other"}, path)
     with pytest.raises(StateDictMismatch, match="got format 'other'"):
@@ -227,7 +227,7 @@ def test_modules_that_do_not_fit_are_refused_whole():
 
 
 def test_schedules_drive_each_networks_rate():
-    """Steps of Adam with fresh moments have the size of the rate: the actor's rate is 0 at its step 0, the critics' at their 1."""
+    """The actor's rate is 0 at its own step 0, the critics' at their step 1; the other steps move them."""
     agent = EnsembleSAC(OBS, ACT, actor_lr=linear(0.0, 1.0, 1), critic_lr=linear(1e-3, 0.0, 1), alpha_lr=0.0, **SMALL)
     own = agent.learner
     start = [t.clone() for t in own.critics.tensors()]
@@ -276,7 +276,11 @@ def test_every_minibatch_has_its_share_of_both_buffers():
     offset = torch.tensor([6, 6])
     rows = sample_mixed(online, offline, 0.25, 3, 8, offset, "here: ")
     expected = [[6 * u + i for i in range(6)] + [100 + 2 * u + i for i in range(2)] for u in range(3)]
-    assert rows.reward.tolist() == [sum(expected, [])] * 2 and rows.obs.shape == (2, 24, OBS) and rows.obs.is_contiguous()
+    assert (
+        rows.reward.tolist() == [[reward for part in expected for reward in part]] * 2
+        and rows.obs.shape == (2, 24, OBS)
+        and rows.obs.is_contiguous()
+    )
     assert online.drawn == [(18, [6, 6], 0)] and offline.drawn == [(6, [6, 6], 18)]
     assert sample_mixed(online, offline, 0.0, 3, 8, offset, "").reward.max() < 100
     assert sample_mixed(online, offline, 1.0, 3, 8, offset, "").reward.min() >= 100

@@ -7,10 +7,6 @@ from rewarm.rl import EnsembleSAC
 from rewarm.rl.networks import make_network
 
 
-def generators(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
 def test_orthogonal_layers_and_heads():
     agent = EnsembleSAC(6, 2, critics=3, hidden=(8, 16), actor_hidden=(12,), last_hidden_scale=0.01)
     actor, critics = agent.learner.actor, agent.learner.critics
@@ -30,7 +26,8 @@ def test_orthogonal_layers_and_heads():
 @pytest.mark.parametrize("free", [0, 3], ids=["two-heads", "free-log-std"])
 def test_order_and_shapes(free):
     network = make_network(
-        generators(0, 1),
+        torch.tensor([0, 1]),
+        number=0,
         members=1,
         inputs=5,
         hidden=(8, 4),
@@ -55,5 +52,5 @@ def test_order_and_shapes(free):
 
 
 def test_a_critics_head_has_no_output_axis():
-    network = make_network(generators(0), members=4, inputs=5, hidden=(8,), outputs=None, layer_norm=False)
+    network = make_network(torch.tensor([0]), number=1, members=4, inputs=5, hidden=(8,), outputs=None, layer_norm=False)
     assert [list(t.shape) for t in network.tensors()] == [[1, 4, 5, 8], [1, 4, 8], [1, 4, 8], [1, 4]]

@@ -137,7 +137,10 @@ def test_from_hdf5(following, flags, pieces, tmp_path, monkeypatch):
 
 
 BAD_FILES = {
-    "missing": ({"timeouts": None}, r"missing: timeouts; there are \['actions', 'metadata'"),
+    "missing": (
+        {"timeouts": None},
+        r"expected data sets observations, .*; missing: timeouts; there are \['actions', 'metadata'",
+    ),
     "rows": ({"rewards": np.zeros(3)}, r"rewards: expected \[16\] with T >= 1 rows, as observations has, got \[3\]"),
     "axes": ({"actions": np.zeros(16)}, r"actions: expected \[16, width\] .* got \[16\]"),
     "float flags": ({"terminals": np.zeros(16)}, r"terminals: expected bool .* got float64"),
@@ -146,7 +149,10 @@ BAD_FILES = {
         {"rewards": np.where(np.arange(16) == 9, np.nan, 0.0)},
         r"rows from 0 on: ReplayBuffer.add: reward of block 0, row 9",
     ),
-    "next width": ({"next_observations": np.zeros((16, 2))}, r"next_obs: expected shape \[16, 3\]"),
+    "next width": (
+        {"next_observations": np.zeros((16, 2))},
+        r"next_observations: expected \[16, 3\] as observations, got \[16, 2\]",
+    ),
 }
 
 
@@ -209,10 +215,11 @@ def test_nothing_to_load():
         ReplayBuffer.from_arrays(*arrays(data, following=True), clip_action=-1)
 
 
+@pytest.mark.filterwarnings("ignore:`eval_env` is set to None", "ignore:env_spec is None")
 def test_from_a_minari_data_set(tmp_path, monkeypatch):
     """A data set that Minari itself wrote, here and now."""
-    minari = pytest.importorskip("minari", reason="Minari is an example's dependency")
     import gymnasium
+    import minari
     from minari.data_collector import EpisodeBuffer
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))

@@ -166,12 +166,13 @@ class EnsembleSAC(Agent):
         self.capture = True
 
     def _new_learner(self) -> Learner:
-        """Parameters as they start: actor, then critics, from one generator a seed."""
-        generators, config = self._generators(), self.config
-        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")} | {"device": self.device}
+        """Parameters as they start, drawn by the seeds' numbers alone."""
+        config = self.config
+        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")}
         free = self.log_std == "free"
         actor = make_network(
-            generators,
+            self.seed,
+            number=0,
             members=1,
             inputs=self.obs_dim,
             hidden=self.actor_hidden,
@@ -181,7 +182,9 @@ class EnsembleSAC(Agent):
             **shared,
         )
         inputs = self.obs_dim + self.act_dim
-        critics = make_network(generators, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared)
+        critics = make_network(
+            self.seed, number=1, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared
+        )
         alpha = torch.full((len(self.seeds),), inverse_softplus(config["init_alpha"]), device=self.device)
         return Learner(
             actor=actor,
@@ -388,8 +391,8 @@ class EnsembleSAC(Agent):
         new_actor = modules.stacked(own.actor, [[one] for one in actors], at + "actor")
         stacks = {}
         for name, value in given.items():
-            flat = seeds == 1 and len(value) == self.critics and not isinstance(value[0], (Sequence, nn.ModuleList))
-            per_seed = [value] if flat else modules.sequence(value, seeds, at + name)
+            nested = seeds > 1 or (len(value) == 1 and isinstance(value[0], (Sequence, nn.ModuleList)))
+            per_seed = modules.sequence(value, seeds, at + name) if nested else [value]
             members = [modules.sequence(one, self.critics, at + name) for one in per_seed]
             stacks[name] = modules.stacked(own.critics, members, at + name)
 

@@ -211,6 +211,11 @@ def _data_sets(at: str, file: Any) -> dict[str, Any]:
                 f"{at}{name}: expected [{steps or 'T'}{', width' if wide else ''}] with T >= 1 rows, as observations has, got "
                 f"{shown(data.shape)}"
             )
+    following = found.get("next_observations")
+    if following is not None and following.shape != found["observations"].shape:
+        raise InvalidArgument(
+            f"{at}next_observations: expected {shown(found['observations'].shape)} as observations, got {shown(following.shape)}"
+        )
     return found
 
 

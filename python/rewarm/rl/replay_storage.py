@@ -28,6 +28,10 @@ class Storage:
     directory: Path | None = None
     file: Any = None
 
+    def __del__(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
 
 def record_bytes(config: ReplayConfig) -> int:
     """Bytes of one record."""

@@ -198,7 +198,7 @@ class IQL(Agent):
             return policy(actor, obs, backend=self.backend)
         shape = (obs.shape[1], sum(layer[1].shape[-1] for layer in actor.layers))
         uniform = philox(shape, seed=self.seed, offset=self.offset, stream=DROPOUT, kind="uniform", backend=self.backend)
-        keeps = (uniform >= self.dropout).split([layer[1].shape[-1] for layer in actor.layers], -1)
+        keeps = torch.split(uniform >= self.dropout, [layer[1].shape[-1] for layer in actor.layers], -1)
         x = obs
         for layer, keep in zip(actor.layers, keeps, strict=True):
             x = torch.baddbmm(layer[1], x, layer[0].squeeze(1)) * keep / (1 - self.dropout)

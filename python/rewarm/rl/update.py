@@ -189,16 +189,7 @@ def offline_step(learner: Learner, rows: Rows, draws: Draws, settings: Settings,
     assert draws.cql_subset is not None
     critics = learner.critics.leaves()
     q = _q(critics, rows.obs, rows.action, settings)
-    q_sampled = ensemble_mlp(
-        rows.obs,
-        critics.layers,
-        critics.head,
-        actions=actions,
-        index=draws.cql_subset,
-        eps=LAYER_NORM_EPS,
-        precision=settings.precision,
-        backend=settings.backend,
-    )
+    q_sampled = _values(critics, rows.obs, settings, actions=actions, index=draws.cql_subset)
     diff = cql_penalty(
         q_sampled,
         torch.take_along_dim(q, draws.cql_subset.unsqueeze(-1), 1),
@@ -261,12 +252,25 @@ def policy(actor: Network, obs: Tensor, *, precision: str = "fp32", backend: str
     return mean.contiguous(), log_std.contiguous()
 
 
+def _values(
+    critics: Network, x: Tensor, settings: Settings, *, actions: Tensor | None = None, index: Tensor | None = None
+) -> Tensor:
+    """`ensemble_mlp` of critics with the settings of the update."""
+    return ensemble_mlp(
+        x,
+        critics.layers,
+        critics.head,
+        actions=actions,
+        index=index,
+        eps=LAYER_NORM_EPS,
+        precision=settings.precision,
+        backend=settings.backend,
+    )
+
+
 def _q(critics: Network, obs: Tensor, action: Tensor, settings: Settings) -> Tensor:
     """Every critic's value of given actions, ``[S, E, B]``."""
-    x = torch.cat((obs, action), -1)
-    return ensemble_mlp(
-        x, critics.layers, critics.head, eps=LAYER_NORM_EPS, precision=settings.precision, backend=settings.backend
-    )
+    return _values(critics, torch.cat((obs, action), -1), settings)
 
 
 def _sample(actor: Network, obs: Tensor, noise: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -279,16 +283,7 @@ def _sample(actor: Network, obs: Tensor, noise: Tensor, settings: Settings) -> t
 def _targets(learner: Learner, rows: Rows, noise: Tensor, subset: Tensor, settings: Settings) -> Tensor:
     """The bootstrapped targets ``[S, B]`` of the drawn critics alone, the best of K actions."""
     action, log_prob = _sample(learner.actor, rows.next_obs, noise, settings)
-    q_next = ensemble_mlp(
-        rows.next_obs,
-        learner.targets.layers,
-        learner.targets.head,
-        actions=action,
-        index=subset,
-        eps=LAYER_NORM_EPS,
-        precision=settings.precision,
-        backend=settings.backend,
-    )
+    q_next = _values(learner.targets, rows.next_obs, settings, actions=action, index=subset)
     entropy = {"log_prob": log_prob, "alpha": _each(softplus, learner.alpha_param)} if settings.backup_entropy else {}
     return td_target(rows.reward, rows.terminated, q_next, gamma=settings.gamma, backend=settings.backend, **entropy)
 
@@ -309,11 +304,18 @@ def _actor_gradients(learner: Learner, rows: Rows, noise: Tensor, settings: Sett
     actor, critics = learner.actor.leaves(), learner.critics
     alpha = _each(softplus, learner.alpha_param)
     action, log_prob = _sample(actor, rows.obs, noise, settings)
-    shared = {"eps": LAYER_NORM_EPS, "precision": settings.precision, "backend": settings.backend}
     if settings.actor_q == "min":
-        q, _ = ensemble_min(rows.obs, critics.layers, critics.head, actions=action, **shared)
+        q, _ = ensemble_min(
+            rows.obs,
+            critics.layers,
+            critics.head,
+            actions=action,
+            eps=LAYER_NORM_EPS,
+            precision=settings.precision,
+            backend=settings.backend,
+        )
     else:
-        q = ensemble_mlp(torch.cat((rows.obs, action), -1), critics.layers, critics.head, **shared).mean(1)
+        q = _q(critics, rows.obs, action, settings).mean(1)
     loss = alpha.unsqueeze(-1) * log_prob - q
     gradients = torch.autograd.grad(loss.mean(-1).sum(), actor.tensors())
     return gradients, {"actor_loss": _seed_mean(loss), "alpha": alpha}

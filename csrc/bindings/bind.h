@@ -10,8 +10,9 @@ namespace rewarm {
 void bind_common(pybind11::module_& m);
 void bind_schedule(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
-void bind_q(pybind11::module_& m);
 void bind_q_mlp(pybind11::module_& m);
+void bind_rl_update(pybind11::module_& m);
+void bind_q(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
 void bind_trace_functions(pybind11::module_& m);
 void bind_trace_aggregate(pybind11::module_& m);

@@ -6,8 +6,9 @@ PYBIND11_MODULE(_core, m) {
   rewarm::bind_common(m);
   rewarm::bind_schedule(m);
   rewarm::bind_optim(m);
-  rewarm::bind_q(m);
   rewarm::bind_q_mlp(m);
+  rewarm::bind_rl_update(m);
+  rewarm::bind_q(m);
   rewarm::bind_trace_functions(m);
   rewarm::bind_trace(m);
   rewarm::bind_trace_aggregate(m);

@@ -1,6 +1,6 @@
 // Products of small dense float32 matrices on one thread. The right operand is packed into panels once and used for many rows.
 //
-// Every element of a product is one chain of multiply-adds over k in rising order, begun with its first value: it depends
+// Every element of a product is a sum of chains of multiply-adds, each over kDepth values of k in rising order: it depends
 // neither on its neighbours nor on how the work was cut, so critics, seeds and threads may be added without changing a bit.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace rewarm {
 
-// c [m, n] = first + a · b, where `first` is the bias, what c held, or 0.
+// c [m, n] = first + a · b, where `first` is the bias, or what c held, or 0.
 struct Product {
   int64_t m, n, k;
   const float* a;     // [m, k] with stride lda; or, packed, panels of tile rows: [m / tile rows][k][tile rows]
@@ -17,7 +17,7 @@ struct Product {
   const float* bias;  // [n rounded up to a panel]; null: see `add`
   float* c;           // [m, ldc]; every row holds n rounded up to a panel, unless n is its width
   int64_t ldc;
-  bool add;     // begin with what c holds; only without a bias
+  bool add;     // to what c holds; only without a bias
   bool padded;  // the columns behind n may be written
 };
 

@@ -10,8 +10,7 @@ REWARM_V void multiply_tile(int64_t k, const float* a, int64_t lda, const float*
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int j = 0; j < kTileLanes; ++j)
-      sums[r][j] = bias != nullptr ? load(bias + j * Lanes::kWidth) : add ? load(c + r * ldc + j * Lanes::kWidth) : broadcast(0.0f);
+    for (int j = 0; j < kTileLanes; ++j) sums[r][j] = bias != nullptr ? load(bias + j * Lanes::kWidth) : broadcast(0.0f);
 #pragma GCC unroll 4
   for (int64_t i = 0; i < k; ++i) {
     Lanes right[kTileLanes];
@@ -27,7 +26,10 @@ REWARM_V void multiply_tile(int64_t k, const float* a, int64_t lda, const float*
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int j = 0; j < kTileLanes; ++j) store(c + r * ldc + j * Lanes::kWidth, sums[r][j]);
+    for (int j = 0; j < kTileLanes; ++j) {
+      float* to = c + r * ldc + j * Lanes::kWidth;
+      store(to, add ? load(to) + sums[r][j] : sums[r][j]);
+    }
 }
 
 // The rows of a last tile that is not full.
@@ -42,13 +44,13 @@ void multiply_last(int rows, int64_t k, const float* a, int64_t lda, const float
 
 // One panel of columns and a part of k.
 template <bool kPacked>
-void multiply_panel(int64_t m, int64_t k, int64_t whole_k, const float* a, int64_t lda, const float* b, const float* bias, bool add,
-                    float* c, int64_t ldc) {
+void multiply_panel(int64_t m, int64_t k, int64_t whole_k, const float* a, int64_t lda, const float* b, const float* bias,
+                    bool add, float* c, int64_t ldc) {
   int64_t row = 0;
   for (; row + kTileRows <= m; row += kTileRows)
     multiply_tile<kTileRows, kPacked>(k, a + (kPacked ? row * whole_k : row * lda), lda, b, bias, add, c + row * ldc, ldc);
-  multiply_last<kTileRows - 1, kPacked>(static_cast<int>(m - row), k, a + (kPacked ? row * whole_k : row * lda), lda, b, bias, add,
-                                        c + row * ldc, ldc);
+  multiply_last<kTileRows - 1, kPacked>(static_cast<int>(m - row), k, a + (kPacked ? row * whole_k : row * lda), lda, b, bias,
+                                        add, c + row * ldc, ldc);
 }
 
 template <bool kPacked>
@@ -72,7 +74,8 @@ void multiply_any(const Product& p) {
         const int64_t rows = std::min<int64_t>(kTileRows, p.m - row);
         float* c = p.c + row * p.ldc + column;
         if (add)
-          for (int64_t r = 0; r < rows; ++r) memcpy(tile + r * kPanel, c + r * p.ldc, static_cast<size_t>(width) * sizeof(float));
+          for (int64_t r = 0; r < rows; ++r)
+            memcpy(tile + r * kPanel, c + r * p.ldc, static_cast<size_t>(width) * sizeof(float));
         multiply_panel<kPacked>(rows, depth, p.k, a + (kPacked ? row * p.k : row * p.lda), p.lda, b, bias, add, tile, kPanel);
         for (int64_t r = 0; r < rows; ++r) memcpy(c + r * p.ldc, tile + r * kPanel, static_cast<size_t>(width) * sizeof(float));
       }

@@ -20,7 +20,8 @@ Activations from_row(const Activations& kept, const MlpLayout& layout, const Mlp
   return moved;
 }
 
-EnsembleMlp::EnsembleMlp(const MlpShape& shape, int64_t seeds, int64_t critics) : shape_(shape), seeds_(seeds), critics_(critics) {
+EnsembleMlp::EnsembleMlp(const MlpShape& shape, int64_t seeds, int64_t critics)
+    : shape_(shape), seeds_(seeds), critics_(critics) {
   open(1);
 }
 
@@ -39,7 +40,8 @@ void EnsembleMlp::check(const EnsembleInput& input) const {
 
 MlpInput EnsembleMlp::input_of(const EnsembleInput& input, int64_t seed, int64_t drawn) const {
   const float* actions = input.actions == nullptr ? nullptr : input.actions + seed * input.rows * input.action_width;
-  return {input.x + seed * input.x_seed_stride + drawn * input.x_critic_stride, input.x_width, actions, input.action_width, input.repeat};
+  return {input.x + seed * input.x_seed_stride + drawn * input.x_critic_stride, input.x_width, actions, input.action_width,
+          input.repeat};
 }
 
 int64_t EnsembleMlp::kept_floats(const EnsembleInput& input) const {
@@ -51,7 +53,8 @@ void EnsembleMlp::forward(const Net& stack, const EnsembleInput& input, float* k
   open(threads);
   const int64_t units = seeds_ * input.drawn;
   // Few units are cut by rows; each part packs the parameters for itself.
-  const int64_t parts = units >= threads ? 1 : std::min<int64_t>(threads, (input.rows + MlpWorker::kTile - 1) / MlpWorker::kTile);
+  const int64_t parts =
+      units >= threads ? 1 : std::min<int64_t>(threads, (input.rows + MlpWorker::kTile - 1) / MlpWorker::kTile);
   const int64_t part_rows =
       (input.rows / std::max<int64_t>(parts, 1) + MlpWorker::kTile - 1) / MlpWorker::kTile * MlpWorker::kTile;
   parallel_for(threads, units * parts, [&](int slot, int64_t i) {
@@ -71,8 +74,8 @@ void EnsembleMlp::forward(const Net& stack, const EnsembleInput& input, float* k
   });
 }
 
-void EnsembleMlp::backward(const Net& stack, const EnsembleInput& input, float* kept, const float* dq, const NetGradient* gradient,
-                           float* dx, int64_t dx_begin, int64_t dx_end, int threads) {
+void EnsembleMlp::backward(const Net& stack, const EnsembleInput& input, float* kept, const float* dq,
+                           const NetGradient* gradient, float* dx, int64_t dx_begin, int64_t dx_end, int threads) {
   check(input);
   open(threads);
   const int64_t columns = dx_end - dx_begin;
@@ -99,13 +102,14 @@ void EnsembleMlp::backward(const Net& stack, const EnsembleInput& input, float* 
           worker.forward(from, row, rows, &activations, slot.q.floats(rows * shape_.outputs));
         }
         worker.backward(from, row, rows, activations, dq + (unit * input.rows + row) * shape_.outputs,
-                        gradient != nullptr ? &own : nullptr, dx != nullptr ? dx + (unit * input.rows + row) * columns : nullptr);
+                        gradient != nullptr ? &own : nullptr,
+                        dx != nullptr ? dx + (unit * input.rows + row) * columns : nullptr);
         any = true;
       }
     }
     if (gradient == nullptr) return;
     if (!any) worker.clear_weights(own);
-    worker.finish_gradient(own, false);
+    worker.finish_gradient(own);
   });
 }
 
@@ -128,8 +132,8 @@ void EnsembleMlp::lowest(const float* q, int64_t rows, float* q_min, int64_t* cr
   }
 }
 
-void EnsembleMlp::lowest_backward(const Net& stack, const EnsembleInput& input, const int64_t* critic, const float* dq_min, float* dx,
-                                  int64_t dx_begin, int64_t dx_end, int threads) {
+void EnsembleMlp::lowest_backward(const Net& stack, const EnsembleInput& input, const int64_t* critic, const float* dq_min,
+                                  float* dx, int64_t dx_begin, int64_t dx_end, int threads) {
   open(threads);
   const int64_t columns = dx_end - dx_begin;
   parallel_for(threads, seeds_ * critics_, [&](int number, int64_t i) {

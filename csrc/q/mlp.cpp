@@ -17,9 +17,8 @@ void copy_padded(const float* from, int64_t n, float* to, int64_t padded) {
   std::fill(to + n, to + padded, 0.0f);
 }
 
-void finish(const float* sums, int64_t n, bool add, float* to) {
-  if (to == nullptr) return;
-  for (int64_t i = 0; i < n; ++i) to[i] = add ? to[i] + sums[i] : sums[i];
+void finish(const float* totals, int64_t n, float* to) {
+  if (to != nullptr) std::copy_n(totals, n, to);
 }
 
 }  // namespace
@@ -31,7 +30,8 @@ MlpLayout::MlpLayout(const MlpShape& shape, const Gemm& gemm) : shape_(shape) {
 
 int64_t MlpLayout::kept_floats(int64_t rows) const {
   int64_t n = 0;
-  for (int64_t l = 0; l < shape_.n_layers; ++l) n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
+  for (int64_t l = 0; l < shape_.n_layers; ++l)
+    n += rows * stride(l + 1) * (shape_.layer_norm[at(l)] ? 2 : 1) + (rows + 15) / 16 * 16;
   return n;
 }
 
@@ -51,8 +51,8 @@ Activations MlpLayout::lay_out(float* memory, int64_t rows) const {
   return kept;
 }
 
-MlpWorker::MlpWorker(const MlpShape& shape)
-    : shape_(shape), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
+MlpWorker::MlpWorker(const MlpShape& shape, int64_t most_rows)
+    : shape_(shape), most_rows_(most_rows), kernels_(mlp_kernels()), gemm_(*kernels_.gemm), layout_(shape, *kernels_.gemm) {}
 
 void MlpWorker::load(const Net& net, bool backward, int64_t dx_begin, int64_t dx_end) {
   net_ = net;
@@ -68,6 +68,7 @@ void MlpWorker::load(const Net& net, bool backward, int64_t dx_begin, int64_t dx
   }
   size += gemm_.right_size(shape_.widths[1], std::max<int64_t>(dx_end - dx_begin, 1));
   float* next = parameters_.floats(size);
+  n_sums_ = sums;
   float* next_sum = sums_.floats(sums);
   const auto take = [&next](int64_t n) {
     float* p = next;
@@ -174,15 +175,20 @@ void MlpWorker::forward(const MlpInput& input, int64_t first, int64_t rows, cons
 }
 
 void MlpWorker::begin_gradient() {
-  int64_t sums = 0;
-  for (int64_t l = 0; l <= shape_.n_layers; ++l)
-    sums += 3 * gemm_.padded(std::max(shape_.widths[at(l)], l < shape_.n_layers ? shape_.widths[at(l + 1)] : shape_.outputs));
-  std::fill_n(sums_.floats(sums), sums, 0.0f);
+  std::fill_n(sums_.floats(n_sums_), n_sums_, 0.0f);
+  std::fill_n(totals_.floats(n_sums_), n_sums_, 0.0f);
   fresh_ = true;
 }
 
-void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
-                                bool add) {
+// A long sum is one of short ones: its error grows with their number, not with that of the rows.
+void MlpWorker::add_sums() {
+  float *sums = sums_.floats(n_sums_), *totals = totals_.floats(n_sums_);
+  for (int64_t i = 0; i < n_sums_; ++i) totals[i] += sums[i];
+  std::fill_n(sums, n_sums_, 0.0f);
+}
+
+void MlpWorker::weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width,
+                                float* weight, bool add) {
   const int64_t out = layer < shape_.n_layers ? shape_.widths[at(layer + 1)] : shape_.outputs;
   float* left = left_.floats(gemm_.left_size(rows, in_width));
   gemm_.pack_left_transposed(in, rows, in_width, in_stride, left);
@@ -204,14 +210,14 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
   const int64_t n = shape_.n_layers, outputs = shape_.outputs;
   int64_t size = 0, widest = 0;
   for (int64_t l = 1; l <= n; ++l) {
-    size += kChunk * layout_.stride(l);
+    size += most_rows_ * layout_.stride(l);
     widest = std::max(widest, layout_.stride(l));
   }
   float* dz_all = gradients_.floats(size);
   std::array<float*, kMaxLayers> dz{};
   for (int64_t l = 0; l < n; ++l) {
     dz[at(l)] = dz_all;
-    dz_all += kChunk * layout_.stride(l + 1);
+    dz_all += most_rows_ * layout_.stride(l + 1);
   }
   float* dy = tile_.floats(3 * kTile * std::max(widest, layout_.stride(0)));
   Packed& head = packed_[at(n)];
@@ -224,31 +230,32 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
       if (l == n - 1) {
         const float* d = dq + begin * outputs;
         if (outputs == 1)
-          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride, gradient != nullptr ? head.d_ln_weight : nullptr);
+          kernels_.head_backward(count, width, stride, y, head.weight, d, dy, stride,
+                                 gradient != nullptr ? head.d_ln_weight : nullptr);
         else
           gemm_.multiply({count, width, outputs, d, outputs, head.weight_transposed, nullptr, dy, stride, false, true});
       } else {
         const int64_t next = layout_.stride(l + 2);
-        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next, packed_[at(l + 1)].weight_transposed,
-                        nullptr, dy, stride, false, true});
+        gemm_.multiply({count, width, shape_.widths[at(l + 2)], dz[at(l + 1)] + begin * next, next,
+                        packed_[at(l + 1)].weight_transposed, nullptr, dy, stride, false, true});
       }
       Packed& p = packed_[at(l)];
       float* to = dz[at(l)] + begin * stride;
       if (shape_.layer_norm[at(l)])
-        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy, stride, to,
-                                    p.d_ln_weight, p.d_ln_bias, p.d_bias);
+        kernels_.norm_relu_backward(count, width, stride, p.ln_weight, a.normalized + begin * stride, y, a.rstd + begin, dy,
+                                    stride, to, p.d_ln_weight, p.d_ln_bias, p.d_bias);
       else
         kernels_.relu_backward(count, width, stride, y, dy, stride, to, p.d_bias);
     }
     if (dx != nullptr) {
       const int64_t columns = dx_end_ - dx_begin_;
-      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_, nullptr,
-                      dx + begin * columns, columns, false, false});
+      gemm_.multiply({count, columns, shape_.widths[1], dz[0] + begin * layout_.stride(1), layout_.stride(1), dx_weight_,
+                      nullptr, dx + begin * columns, columns, false, false});
     }
   }
   if (gradient == nullptr) return;
   head_gradient(rows, kept.layers[at(n - 1)].y, dq, gradient);
-  float* x = input_.floats(kChunk * layout_.stride(0));
+  float* x = input_.floats(most_rows_ * layout_.stride(0));
   assemble(input, first, rows, x);
   for (int64_t l = n - 1; l >= 0; --l) {
     const int64_t out = shape_.widths[at(l + 1)];
@@ -257,6 +264,7 @@ void MlpWorker::backward(const MlpInput& input, int64_t first, int64_t rows, con
                     gradient->layers[at(l)].weight, !fresh_);
   }
   fresh_ = false;
+  add_sums();
 }
 
 void MlpWorker::clear_weights(const NetGradient& gradient) const {
@@ -265,18 +273,19 @@ void MlpWorker::clear_weights(const NetGradient& gradient) const {
   std::fill_n(gradient.head_weight, shape_.last() * shape_.outputs, 0.0f);
 }
 
-void MlpWorker::finish_gradient(const NetGradient& gradient, bool add) {
+void MlpWorker::finish_gradient(const NetGradient& gradient) {
+  const auto total = [this](const float* sum) { return totals_.floats(n_sums_) + (sum - sums_.floats(n_sums_)); };
   for (int64_t l = 0; l < shape_.n_layers; ++l) {
     const Packed& p = packed_[at(l)];
     const auto& to = gradient.layers[at(l)];
     const int64_t width = shape_.widths[at(l + 1)];
-    finish(p.d_bias, width, add, to.bias);
-    finish(p.d_ln_weight, width, add, to.ln_weight);
-    finish(p.d_ln_bias, width, add, to.ln_bias);
+    finish(total(p.d_bias), width, to.bias);
+    finish(total(p.d_ln_weight), width, to.ln_weight);
+    finish(total(p.d_ln_bias), width, to.ln_bias);
   }
   const Packed& head = packed_[at(shape_.n_layers)];
-  if (shape_.outputs == 1) finish(head.d_ln_weight, shape_.last(), add, gradient.head_weight);
-  finish(head.d_bias, shape_.outputs, add, gradient.head_bias);
+  if (shape_.outputs == 1) finish(total(head.d_ln_weight), shape_.last(), gradient.head_weight);
+  finish(total(head.d_bias), shape_.outputs, gradient.head_bias);
 }
 
 }  // namespace rewarm::q

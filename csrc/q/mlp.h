@@ -15,7 +15,7 @@ constexpr int64_t kMaxLayers = 16;
 
 struct MlpShape {
   int64_t n_layers;
-  std::array<int64_t, kMaxLayers + 1> widths;     // inputs, then the outputs of each layer
+  std::array<int64_t, kMaxLayers + 1> widths;  // inputs, then the outputs of each layer
   std::array<bool, kMaxLayers> layer_norm;
   int64_t outputs;  // of the head
   float eps;
@@ -55,6 +55,21 @@ struct NetTensors {
     return net;
   }
 };
+
+// The tensors in the order of their names (each layer's four, the head's two): calls visit(address, size), null ones left out.
+template <class T, class Visit>
+void for_each_tensor(const MlpShape& shape, const NetTensors<T>& net, const Visit& visit) {
+  for (int64_t l = 0; l < shape.n_layers; ++l) {
+    const auto& layer = net.layers[static_cast<size_t>(l)];
+    const int64_t in = shape.widths[static_cast<size_t>(l)], out = shape.widths[static_cast<size_t>(l) + 1];
+    visit(layer.weight, in * out);
+    visit(layer.bias, out);
+    if (layer.ln_weight != nullptr) visit(layer.ln_weight, out);
+    if (layer.ln_bias != nullptr) visit(layer.ln_bias, out);
+  }
+  visit(net.head_weight, shape.last() * shape.outputs);
+  visit(net.head_bias, shape.outputs);
+}
 using Net = NetTensors<const float>;
 using NetGradient = NetTensors<float>;  // null: not wanted
 
@@ -97,7 +112,8 @@ class MlpLayout {
 // begin_gradient before the first backward that adds up gradients, finish_gradient behind the last.
 class MlpWorker {
  public:
-  explicit MlpWorker(const MlpShape& shape);
+  // most_rows: of one backward.
+  explicit MlpWorker(const MlpShape& shape, int64_t most_rows = kChunk);
 
   const MlpLayout& layout() const { return layout_; }
   const MlpShape& shape() const { return shape_; }
@@ -109,12 +125,12 @@ class MlpWorker {
   void forward(const MlpInput& input, int64_t first, int64_t rows, const Activations* kept, float* q);
 
   void begin_gradient();
-  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient` null:
-  // none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none). At most kChunk rows.
+  // dq [rows, outputs] -> gradients of parameters (added to those of the backwards before since begin_gradient; `gradient`
+  // null: none) and of the input columns, dx [rows, dx_end - dx_begin] (null: none).
   void backward(const MlpInput& input, int64_t first, int64_t rows, const Activations& kept, const float* dq,
                 const NetGradient* gradient, float* dx);
-  // Writes the sums that are not kept in `gradient` itself: biases and layer norms. `add`: onto what is there.
-  void finish_gradient(const NetGradient& gradient, bool add);
+  // Writes what the backwards did not: gradients of biases, layer norms and a head with one output.
+  void finish_gradient(const NetGradient& gradient);
   // Zeros the gradients of weights that no backward has written.
   void clear_weights(const NetGradient& gradient) const;
 
@@ -126,14 +142,17 @@ class MlpWorker {
     float* weight;             // right operand of the forward
     float* weight_transposed;  // right operand of dy · weight^T
     float *bias, *ln_weight, *ln_bias;
-    float *d_bias, *d_ln_weight, *d_ln_bias;
+    float *d_bias, *d_ln_weight, *d_ln_bias;  // of the rows of one backward
   };
   void assemble(const MlpInput& input, int64_t first, int64_t rows, float* to) const;
   void head_forward(int64_t rows, const float* y, float* q);
   void head_gradient(int64_t rows, const float* y, const float* dq, const NetGradient* gradient);
-  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight, bool add);
+  void add_sums();
+  void weight_gradient(int64_t layer, int64_t rows, const float* in, int64_t in_stride, int64_t in_width, float* weight,
+                       bool add);
 
   MlpShape shape_;
+  int64_t most_rows_;
   const MlpKernels& kernels_;
   const Gemm& gemm_;
   MlpLayout layout_;
@@ -142,7 +161,8 @@ class MlpWorker {
   int64_t dx_begin_ = 0, dx_end_ = 0;
   float* dx_weight_ = nullptr;
   bool fresh_ = true;
-  Scratch parameters_, sums_, tile_, input_, gradients_, left_, right_;
+  int64_t n_sums_ = 0;
+  Scratch parameters_, sums_, totals_, tile_, input_, gradients_, left_, right_;
 };
 
 }  // namespace rewarm::q

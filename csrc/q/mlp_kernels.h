@@ -21,15 +21,15 @@ struct MlpKernels {
   void (*relu)(int64_t rows, int64_t width, int64_t stride, float* y);
   // dy -> the gradient of z; adds to the sums [width] of ln_weight, ln_bias and bias. dz: [rows, stride], dy: [rows, dy_stride]
   void (*norm_relu_backward)(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* normalized,
-                             const float* y, const float* rstd, const float* dy, int64_t dy_stride, float* dz, float* d_ln_weight,
-                             float* d_ln_bias, float* d_bias);
-  void (*relu_backward)(int64_t rows, int64_t width, int64_t stride, const float* y, const float* dy, int64_t dy_stride, float* dz,
-                        float* d_bias);
+                             const float* y, const float* rstd, const float* dy, int64_t dy_stride, float* dz,
+                             float* d_ln_weight, float* d_ln_bias, float* d_bias);
+  void (*relu_backward)(int64_t rows, int64_t width, int64_t stride, const float* y, const float* dy, int64_t dy_stride,
+                        float* dz, float* d_bias);
   // A head with one output: q [rows] = y · weight + bias.
   void (*head)(int64_t rows, int64_t width, int64_t stride, const float* y, const float* weight, float bias, float* q);
   // dy [rows, dy_stride] = dq · weight, and d_weight [width] += dq · y unless null.
-  void (*head_backward)(int64_t rows, int64_t width, int64_t stride, const float* y, const float* weight, const float* dq, float* dy,
-                        int64_t dy_stride, float* d_weight);
+  void (*head_backward)(int64_t rows, int64_t width, int64_t stride, const float* y, const float* weight, const float* dq,
+                        float* dy, int64_t dy_stride, float* d_weight);
 };
 
 extern const MlpKernels kBaselineMlp;

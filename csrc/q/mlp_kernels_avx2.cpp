@@ -18,7 +18,7 @@ namespace avx2 {
 
 }  // namespace avx2
 
-const MlpKernels kAvx2Mlp = {&avx2::kGemm,        avx2::norm_relu, avx2::relu_rows, avx2::norm_relu_backward,
-                               avx2::relu_backward, avx2::head,      avx2::head_backward};
+const MlpKernels kAvx2Mlp = {&avx2::kGemm,        avx2::norm_relu, avx2::relu_rows,    avx2::norm_relu_backward,
+                             avx2::relu_backward, avx2::head,      avx2::head_backward};
 
 }  // namespace rewarm::q

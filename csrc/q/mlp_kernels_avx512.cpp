@@ -18,7 +18,7 @@ namespace avx512 {
 
 }  // namespace avx512
 
-const MlpKernels kAvx512Mlp = {&avx512::kGemm,        avx512::norm_relu, avx512::relu_rows, avx512::norm_relu_backward,
+const MlpKernels kAvx512Mlp = {&avx512::kGemm,        avx512::norm_relu, avx512::relu_rows,    avx512::norm_relu_backward,
                                avx512::relu_backward, avx512::head,      avx512::head_backward};
 
 }  // namespace rewarm::q

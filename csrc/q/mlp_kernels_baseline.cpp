@@ -16,7 +16,8 @@ namespace baseline {
 
 }  // namespace baseline
 
-const MlpKernels kBaselineMlp = {&baseline::kGemm,        baseline::norm_relu, baseline::relu_rows, baseline::norm_relu_backward,
-                               baseline::relu_backward, baseline::head,      baseline::head_backward};
+const MlpKernels kBaselineMlp = {
+    &baseline::kGemm,        baseline::norm_relu, baseline::relu_rows,    baseline::norm_relu_backward,
+    baseline::relu_backward, baseline::head,      baseline::head_backward};
 
 }  // namespace rewarm::q

@@ -12,50 +12,68 @@ struct Tail {
   }
 };
 
+// kRows rows side by side: what one waits for (sums across a vector, root, quotient), the others fill. Each row's operations
+// and their order are the same for any kRows.
+template <int kRows>
+REWARM_V void norm_relu_side_by_side(int64_t width, int64_t stride, const Tail& tail, const float* ln_weight,
+                                     const float* ln_bias, float eps, float* z, float* y, float* rstd) {
+  const bool has_tail = tail.whole < width;
+  const float per_width = 1.0f / static_cast<float>(width);
+  Lanes mean[kRows], scale[kRows], sums[kRows];
+  for (int r = 0; r < kRows; ++r) sums[r] = broadcast(0.0f);
+  for (int64_t i = 0; i < width; i += kLane)
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sums[r] = sums[r] + load(z + r * stride + i);
+  for (int r = 0; r < kRows; ++r) {
+    mean[r] = broadcast(sum(sums[r]) * per_width);
+    sums[r] = broadcast(0.0f);
+  }
+  for (int64_t i = 0; i < tail.whole; i += kLane)
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const Lanes d = load(z + r * stride + i) - mean[r];
+      sums[r] = multiply_add(d, d, sums[r]);
+    }
+  for (int r = 0; r < kRows; ++r) {
+    if (has_tail) {
+      const Lanes d = (load(z + r * stride + tail.whole) - mean[r]) * tail.mask;
+      sums[r] = multiply_add(d, d, sums[r]);
+    }
+    const float one_over = 1.0f / std::sqrt(sum(sums[r]) * per_width + eps);
+    if (rstd != nullptr) rstd[r] = one_over;
+    scale[r] = broadcast(one_over);
+  }
+  for (int64_t i = 0; i < tail.whole; i += kLane) {
+    const Lanes weight = load(ln_weight + i), bias = load(ln_bias + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const Lanes n = (load(z + r * stride + i) - mean[r]) * scale[r];
+      store(z + r * stride + i, n);
+      store(y + r * stride + i, relu(multiply_add(n, weight, bias)));
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    int64_t i = tail.whole;
+    if (has_tail) {
+      const Lanes n = (load(z + r * stride + i) - mean[r]) * scale[r] * tail.mask;
+      store(z + r * stride + i, n);
+      store(y + r * stride + i, relu(multiply_add(n, load(ln_weight + i), load(ln_bias + i))));
+      i += kLane;
+    }
+    for (; i < stride; i += kLane) store(y + r * stride + i, broadcast(0.0f));
+  }
+}
+
 void norm_relu(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* ln_bias, float eps, float* z,
                float* y, float* rstd) {
   const Tail tail(width);
-  const bool has_tail = tail.whole < width;
-  const float per_width = 1.0f / static_cast<float>(width);
-  for (int64_t r = 0; r < rows; ++r, z += stride, y += stride) {
-    Lanes s0 = broadcast(0.0f), s1 = s0;
-    int64_t i = 0;
-    for (; i + 2 * kLane <= width; i += 2 * kLane) {
-      s0 = s0 + load(z + i);
-      s1 = s1 + load(z + i + kLane);
-    }
-    for (; i < width; i += kLane) s0 = s0 + load(z + i);
-    const Lanes mean = broadcast(sum(s0 + s1) * per_width);
-    s0 = s1 = broadcast(0.0f);
-    for (i = 0; i + 2 * kLane <= tail.whole; i += 2 * kLane) {
-      const Lanes d0 = load(z + i) - mean, d1 = load(z + i + kLane) - mean;
-      s0 = multiply_add(d0, d0, s0);
-      s1 = multiply_add(d1, d1, s1);
-    }
-    for (; i < tail.whole; i += kLane) {
-      const Lanes d = load(z + i) - mean;
-      s0 = multiply_add(d, d, s0);
-    }
-    if (has_tail) {
-      const Lanes d = (load(z + i) - mean) * tail.mask;
-      s1 = multiply_add(d, d, s1);
-    }
-    const float one_over = 1.0f / std::sqrt(sum(s0 + s1) * per_width + eps);
-    if (rstd != nullptr) rstd[r] = one_over;
-    const Lanes scale = broadcast(one_over);
-    for (i = 0; i < tail.whole; i += kLane) {
-      const Lanes n = (load(z + i) - mean) * scale;
-      store(z + i, n);
-      store(y + i, relu(multiply_add(n, load(ln_weight + i), load(ln_bias + i))));
-    }
-    if (has_tail) {
-      const Lanes n = (load(z + i) - mean) * scale * tail.mask;
-      store(z + i, n);
-      store(y + i, relu(multiply_add(n, load(ln_weight + i), load(ln_bias + i))));
-      i += kLane;
-    }
-    for (; i < stride; i += kLane) store(y + i, broadcast(0.0f));
-  }
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    norm_relu_side_by_side<4>(width, stride, tail, ln_weight, ln_bias, eps, z + r * stride, y + r * stride,
+                              rstd != nullptr ? rstd + r : nullptr);
+  for (; r < rows; ++r)
+    norm_relu_side_by_side<1>(width, stride, tail, ln_weight, ln_bias, eps, z + r * stride, y + r * stride,
+                              rstd != nullptr ? rstd + r : nullptr);
 }
 
 void relu_rows(int64_t rows, int64_t width, int64_t stride, float* y) {
@@ -63,9 +81,9 @@ void relu_rows(int64_t rows, int64_t width, int64_t stride, float* y) {
     for (int64_t i = 0; i < width; i += kLane) store(y + i, relu(load(y + i)));
 }
 
-void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* normalized, const float* y,
-                        const float* rstd, const float* dy, int64_t dy_stride, float* dz, float* d_ln_weight, float* d_ln_bias,
-                        float* d_bias) {
+void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float* ln_weight, const float* normalized,
+                        const float* y, const float* rstd, const float* dy, int64_t dy_stride, float* dz, float* d_ln_weight,
+                        float* d_ln_bias, float* d_bias) {
   const float per_width = 1.0f / static_cast<float>(width);
   for (int64_t r = 0; r < rows; ++r, normalized += stride, y += stride, dy += dy_stride, dz += stride) {
     Lanes s = broadcast(0.0f), sn = s;
@@ -79,7 +97,8 @@ void norm_relu_backward(int64_t rows, int64_t width, int64_t stride, const float
       s = s + v;
       sn = multiply_add(v, n, sn);
     }
-    const Lanes mean = broadcast(sum(s) * per_width), mean_n = broadcast(0.0f - sum(sn) * per_width), scale = broadcast(rstd[r]);
+    const Lanes mean = broadcast(sum(s) * per_width), mean_n = broadcast(0.0f - sum(sn) * per_width),
+                scale = broadcast(rstd[r]);
     const int64_t whole = width / kLane * kLane;
     int64_t i = 0;
     for (; i < whole; i += kLane) {

@@ -36,6 +36,148 @@ def schedule_values(segments: Any, knots: Any | None, steps: NDArray[np.int64]) 
 def watch_value(value: float, moments: int, counts: int, decay: float, deviations: float, after: int) -> None:
     """One more value of a statistic on the CPU; addresses of (mean, variance) and of (values seen, spikes, last verdict)."""
 
+INFO: int
+
+class EnsembleMlp:
+    """Stacked MLPs of one shape on the CPU; see csrc/q/ensemble_mlp.h. Tensors: addresses, 4 a layer and the head's 2."""
+
+    def __init__(
+        self, widths: list[int], layer_norm: list[bool], outputs: int, eps: float, seeds: int, critics: int
+    ) -> None: ...
+    def kept_floats(self, rows: int, drawn: int) -> int:
+        """Floats of the activations that forward may keep for backward."""
+    def forward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        repeat: int,
+        rows: int,
+        index: int,
+        drawn: int,
+        kept: int,
+        q: int,
+        threads: int,
+    ) -> None:
+        """Q [seeds, drawn, rows, outputs]; kept 0: activations are not kept."""
+    def backward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        repeat: int,
+        rows: int,
+        index: int,
+        drawn: int,
+        kept: int,
+        dq: int,
+        gradients: list[int] | None,
+        dx: int,
+        dx_begin: int,
+        dx_end: int,
+        threads: int,
+    ) -> None:
+        """Writes gradients of all parameters and dx [seeds, drawn, rows, dx_end - dx_begin] of input columns, if wanted."""
+    def lowest(self, q: int, rows: int, q_min: int, critic: int) -> None:
+        """The lowest of q [seeds, critics, rows] and whose it is: NaN wins, ties go to the lowest index."""
+    def lowest_backward(
+        self,
+        tensors: list[int],
+        x: int,
+        x_seed_stride: int,
+        x_critic_stride: int,
+        actions: int,
+        action_width: int,
+        rows: int,
+        critic: int,
+        dq_min: int,
+        dx: int,
+        dx_begin: int,
+        dx_end: int,
+        threads: int,
+    ) -> None:
+        """Dx [seeds, rows, dx_end - dx_begin] through each row's critic alone."""
+
+class AgentUpdate:
+    """One learner's update as one chain on the CPU; see csrc/rl/update.h and rewarm/rl/update_cpu.py."""
+
+    def __init__(
+        self,
+        critic_widths: list[int],
+        critic_norm: list[bool],
+        actor_widths: list[int],
+        actor_norm: list[bool],
+        actor_outputs: int,
+        eps: float,
+        seeds: int,
+        critics: int,
+        subset: int,
+        replacement: bool,
+        backup_actions: int,
+        free_log_std: bool,
+    ) -> None: ...
+    def set_agent(
+        self,
+        actor: list[int],
+        actor_m: list[int],
+        actor_v: list[int],
+        critics: list[int],
+        critics_m: list[int],
+        critics_v: list[int],
+        targets: list[int],
+        log_std: list[int],
+        alpha: list[int],
+        lagrange: list[int],
+    ) -> None:
+        """Where the tensors are; of log_std, alpha, lagrange: parameter and its two moments, 0 = none."""
+    def set_settings(
+        self, gamma: float, tau: float, target_entropy: float, backup_entropy: bool, actor_mean: bool, wsrl_adam: bool
+    ) -> None: ...
+    def set_penalty(
+        self,
+        calibrated: bool,
+        importance_sampling: bool,
+        bound_random: bool,
+        actions: int,
+        learned: bool,
+        weight: float,
+        gap: float,
+        temperature: float,
+    ) -> None: ...
+    def update(
+        self,
+        n: int,
+        rows: list[int],
+        draws: list[int],
+        seeds: int,
+        offsets: int,
+        minibatches: int,
+        rates: list[list[float]],
+        taken: list[int],
+        info: int,
+        threads: int,
+    ) -> None:
+        """One high-UTD update; draws empty: those of the seeds at the offsets. info [INFO, S]."""
+    def offline(
+        self,
+        n: int,
+        rows: list[int],
+        draws: list[int],
+        seeds: int,
+        offsets: int,
+        rates: list[list[float]],
+        taken: list[int],
+        info: int,
+        threads: int,
+    ) -> None:
+        """One offline step likewise."""
+
 class AdamWPlan:
     """One optimizer's parameters, state and groups as native tables; see csrc/bindings/bind_optim.cpp."""
 
@@ -102,11 +244,122 @@ NORMAL_ERROR: float
 def philox(seeds: int, offsets: int, s: int, stream: int, kind: int, n: int, out: int) -> None:
     """Draws of csrc/q/draw.h by address: seeds and offsets [s] of 64 bits, out [s, n] of 32 bits."""
 
-def draw_subset(
-    seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int
-) -> None:
+def draw_subset(seeds: int, offsets: int, s: int, stream: int, critics: int, subset: int, replacement: bool, out: int) -> None:
     """Indices of critics by address: seeds and offsets [s], out int64 [s, subset]."""
 
+def td_target(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    reward: int,
+    terminated: int,
+    q_next: int,
+    log_prob: int,
+    alpha: int,
+    alpha_stride: int,
+    gamma: float,
+    y: int,
+) -> None:
+    """Targets by address, see csrc/q/td_target.h; 0 stands for a tensor that is not given, here and below."""
+
+def cql_penalty(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    q_sampled: int,
+    q_data: int,
+    log_density: int,
+    mc_return: int,
+    first_bounded: int,
+    temperature: float,
+    diff: int,
+) -> None:
+    """The conservative penalty by address, see csrc/q/cql_penalty.h."""
+
+def cql_penalty_backward(
+    seeds: int,
+    critics: int,
+    batch: int,
+    samples: int,
+    q_sampled: int,
+    q_data: int,
+    log_density: int,
+    mc_return: int,
+    first_bounded: int,
+    temperature: float,
+    g: int,
+    of_sampled: int,
+    of_data: int,
+) -> None: ...
+def expectile_loss(q: int, v: int, expectile: float, s: int, n: int, mean: bool, loss: int) -> None:
+    """IQL's value loss of q and v [s, n] by address, see csrc/q/expectile_loss.h."""
+
+def expectile_loss_backward(q: int, v: int, expectile: float, s: int, n: int, g: int, mean: bool, of_q: int) -> None: ...
+def awr_weight(q: int, v: int, beta: float, max_weight: float, n: int, weight: int) -> None:
+    """Weights of n advantages by address, see csrc/q/awr_weight.h."""
+
+def tanh_gaussian(
+    seeds: int,
+    batch: int,
+    samples: int,
+    actions: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    noise: int,
+    std_min: float,
+    std_max: float,
+    squash: bool,
+    action: int,
+    log_prob: int,
+) -> None:
+    """Actions of a policy by address, see csrc/q/tanh_gaussian.h."""
+
+def tanh_gaussian_backward(
+    seeds: int,
+    batch: int,
+    samples: int,
+    actions: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    noise: int,
+    std_min: float,
+    std_max: float,
+    squash: bool,
+    of_action: int,
+    of_log_prob: int,
+    of_mean: int,
+    of_log_std: int,
+) -> None: ...
+def gaussian_log_prob(
+    seeds: int,
+    batch: int,
+    actions: int,
+    action: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    std_min: float,
+    std_max: float,
+    log_prob: int,
+) -> None: ...
+def gaussian_log_prob_backward(
+    seeds: int,
+    batch: int,
+    actions: int,
+    action: int,
+    mean: int,
+    log_std: int,
+    shared_std: bool,
+    std_min: float,
+    std_max: float,
+    of_log_prob: int,
+    of_mean: int,
+    of_log_std: int,
+) -> None: ...
 def trace_kernel_level() -> str:
     """The trace's kernels in use: "portable", "avx2" or "avx512" (which needs VBMI2); REWARM_ISA may lower it."""
 

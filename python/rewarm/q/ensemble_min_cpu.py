@@ -85,5 +85,5 @@ def ensemble_min(
     """See `rewarm.q.ensemble_min`; its arguments were checked there."""
     call = Call.of(x, layers, head, actions, None, eps)
     flat = [None if t is None else t.detach() for t in parameters(layers, head)]
-    q_min, critic = EnsembleMin.apply(call, x, actions, flat)
+    q_min, critic = EnsembleMin.apply(call, x, actions, flat)  # type: ignore[no-untyped-call]
     return q_min, critic

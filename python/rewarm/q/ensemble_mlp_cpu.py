@@ -143,7 +143,7 @@ class EnsembleMlp(torch.autograd.Function):
         x_gradient = actions_gradient = None
         if x_wanted:
             assert dx is not None
-            of_x = dx[..., : x.shape[-1]].unflatten(2, (-1, call.repeat)).sum(3)
+            of_x = dx[..., : x.shape[-1]].unflatten(2, (-1, call.repeat)).sum(3)  # type: ignore[no-untyped-call]
             x_gradient = of_x.reshape(x.shape) if call.x_strides[1] else in_order(of_x).reshape(x.shape)
         if actions_wanted:
             assert dx is not None
@@ -172,7 +172,7 @@ def ensemble_mlp(
 ) -> Tensor:
     """See `rewarm.q.ensemble_mlp`; its arguments were checked there."""
     call = Call.of(x, layers, head, actions, index, eps)
-    q: Tensor = EnsembleMlp.apply(call, recompute, x, actions, index, *parameters(layers, head))
+    q: Tensor = EnsembleMlp.apply(call, recompute, x, actions, index, *parameters(layers, head))  # type: ignore[no-untyped-call]
     seeds = () if layers[0][0].ndim == 3 else (call.seeds,)
     rows = (call.rows,) if actions is None or actions.ndim == x_rank(layers) else (-1, call.repeat)
     outputs = q.shape[-1:] if head[0].ndim == layers[0][0].ndim else ()

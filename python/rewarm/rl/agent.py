@@ -7,7 +7,7 @@ Haarnoja et al. 2018 (SAC, arXiv 1812.05905), Chen et al. 2021 (REDQ, arXiv 2101
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,9 @@ from rewarm.rl.base import Agent, Part, network_part
 from rewarm.rl.draws import ACT, Draws, Shape, check_draws, draw_update
 from rewarm.rl.networks import LOG_STDS, make_network
 from rewarm.rl.rows import Rows, as_rows, sample_mixed
-from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Settings
+from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Penalty, Settings
+from rewarm.rl.update_cpu import Chain
+from rewarm.rl.update_graph import GraphedUpdate, Turns
 from rewarm.schedule import Schedule
 
 
@@ -43,7 +45,9 @@ class EnsembleSAC(Agent):
     (``backup_entropy=False``), the last *hidden* layer starts small, not the head. Only the drawn critics are evaluated in a
     target: the same numbers as drawing last.
 
-    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed.
+    On the ``cpu`` backend seed s of a stack is bit for bit the single run with that seed, and an update is one call into C++.
+    On a GPU an update whose draws are not given is captured as a CUDA graph when its shape of rows is first met, and replayed;
+    set ``agent.capture = False`` to run it op by op.
 
     Args:
         obs_dim: Width of an observation, O.
@@ -157,14 +161,18 @@ class EnsembleSAC(Agent):
             "precision": precision,
         }
         self.learner = self._new_learner()
+        self._compiled: Chain | None = None
+        self._graphs: dict[str, GraphedUpdate] = {}
+        self.capture = True
 
     def _new_learner(self) -> Learner:
-        """Parameters as they start: actor, then critics, from one generator a seed."""
-        generators, config = self._generators(), self.config
-        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")} | {"device": self.device}
+        """Parameters as they start, drawn by the seeds' numbers alone."""
+        config = self.config
+        shared = {name: config[name] for name in ("layer_norm", "init_scale", "last_hidden_scale")}
         free = self.log_std == "free"
         actor = make_network(
-            generators,
+            self.seed,
+            number=0,
             members=1,
             inputs=self.obs_dim,
             hidden=self.actor_hidden,
@@ -174,7 +182,9 @@ class EnsembleSAC(Agent):
             **shared,
         )
         inputs = self.obs_dim + self.act_dim
-        critics = make_network(generators, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared)
+        critics = make_network(
+            self.seed, number=1, members=self.critics, inputs=inputs, hidden=self.hidden, outputs=None, **shared
+        )
         alpha = torch.full((len(self.seeds),), inverse_softplus(config["init_alpha"]), device=self.device)
         return Learner(
             actor=actor,
@@ -197,7 +207,7 @@ class EnsembleSAC(Agent):
         """One high-UTD update on rows drawn from a buffer.
 
         Args:
-            buffer: A `ReplayBuffer` of S seeds, or anything with its ``sample(n, offset=)``.
+            buffer: A `ReplayBuffer` of S seeds, or anything with its ``sample(n, offset=, first=)``.
             utd: Critic minibatches, U.
             batch: Rows a critic minibatch, B; actor and temperature see all U·B. (The paper counts U·B: 1,024 = 4 · 256.)
             offline: A second buffer to mix in, as RLPD does.
@@ -216,8 +226,7 @@ class EnsembleSAC(Agent):
         rows = sample_mixed(
             buffer, offline, number(at + "offline_ratio", offline_ratio, low=0, high=1), utd, batch, self.offset, at
         )
-        draws = draw_update(self.seed, self.offset, self._shape(batch), utd=utd, backend=self.backend)
-        return self._step(self._rows(rows, at), draws)
+        return self._step(self._rows(rows, at), None, utd)
 
     def update_batch(self, batch: Any, noise: Draws | None = None, *, utd: int = 4) -> Info:
         """One high-UTD update on given rows and, if wanted, given draws: a pure function of parameters, rows and draws.
@@ -241,16 +250,78 @@ class EnsembleSAC(Agent):
         if noise is None:
             if n % count(at + "utd", utd):
                 raise InvalidArgument(f"{at}utd: expected a divisor of the batch's {n} rows, got {utd}")
-            noise = draw_update(self.seed, self.offset, self._shape(n // utd), utd=utd, backend=self.backend)
         else:
             check_draws(noise, at, seeds=len(self.seeds), rows=n, shape=self._shape(n), device=self.device)
-        return self._step(rows, noise)
+            utd = noise.target_noise.shape[1]
+        return self._step(rows, noise, utd)
 
-    def _step(self, rows: Rows, draws: Draws) -> Info:
-        """The update itself, on checked rows and draws."""
-        info = composition.update(self.learner, rows, draws, self.settings)
-        self.offset += draws.target_noise.shape[1]
+    def _step(self, rows: Rows, draws: Draws | None, utd: int) -> Info:
+        """The update itself, on checked rows and draws; without draws those at the offset."""
+        chain = self._chain()
+        if chain is not None:
+            info = chain.update(rows, draws, seed=self.seed, offset=self.offset, utd=utd)
+        elif draws is not None:
+            info = composition.update(self.learner, rows, draws, self.settings)
+        else:
+            shape = self._shape(rows.reward.shape[1] // utd)
+
+            def step(rows: Rows) -> Info:
+                own = draw_update(self.seed, self.offset, shape, utd=utd, backend=self.backend)
+                return composition.update(self.learner, rows, own, self.settings)
+
+            again = self.settings.adam_semantics == "wsrl"  # one more Adam step of everything, without a gradient
+            info = self._replayed(f"update, utd {utd}", step, rows, utd, (utd + again, utd + 1 if again else 1, None))
+            return info
+        self.offset += utd
         return info
+
+    def _replayed(
+        self, kind: str, step: Callable[[Rows], Info], rows: Rows, advance: int, counts: tuple[int, int, int | None]
+    ) -> Info:
+        """`step` on rows: on a GPU as one graph, captured at its first call for this shape of rows; elsewhere called.
+
+        `counts`: Adam steps in it of the critics, of actor and temperature, and of the CQL weight's parameter.
+        """
+        if self.device.type != "cuda" or not self.capture:
+            info = step(rows)
+            self.offset += advance
+            return info
+        graph = self._graphs.get(kind)
+        if graph is None or not graph.fits(self.learner, rows):
+            own, settings = self.learner, self.settings
+            turns: list[Turns] = [
+                (own.critic_moments, settings.critic_lr, counts[0]),
+                (own.actor_moments, settings.actor_lr, counts[1]),
+                (own.alpha_moments, settings.alpha_lr, counts[1]),
+            ]
+            penalty = self._penalty()
+            if counts[2] and penalty is not None and own.lagrange_moments is not None:
+                turns.append((own.lagrange_moments, penalty.lr, counts[2]))
+            graph = self._graphs[kind] = GraphedUpdate(own, turns, step, rows, self.offset, advance)
+        return graph(rows)
+
+    def _chain(self) -> Chain | None:
+        """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""
+        if self.device.type != "cpu" or self.backend not in (None, "cpu"):
+            return None
+        if self._compiled is None or self._compiled.learner is not self.learner:
+            self._compiled = Chain(
+                self.learner,
+                self.settings,
+                subset=self.subset,
+                replacement=self.subset_replacement,
+                backup_actions=self.backup_actions,
+                penalty=self._penalty(),
+            )
+        return self._compiled
+
+    def _penalty(self) -> Penalty | None:
+        """The conservative penalty of an agent that has one."""
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies find the compiled update for themselves: it is bound to the addresses of these tensors."""
+        return self.__dict__ | {"_compiled": None, "_graphs": {}}
 
     def _rows(self, batch: Any, at: str) -> Rows:
         return as_rows(
@@ -320,8 +391,8 @@ class EnsembleSAC(Agent):
         new_actor = modules.stacked(own.actor, [[one] for one in actors], at + "actor")
         stacks = {}
         for name, value in given.items():
-            flat = seeds == 1 and len(value) == self.critics and not isinstance(value[0], (Sequence, nn.ModuleList))
-            per_seed = [value] if flat else modules.sequence(value, seeds, at + name)
+            nested = seeds > 1 or (len(value) == 1 and isinstance(value[0], (Sequence, nn.ModuleList)))
+            per_seed = modules.sequence(value, seeds, at + name) if nested else [value]
             members = [modules.sequence(one, self.critics, at + name) for one in per_seed]
             stacks[name] = modules.stacked(own.critics, members, at + name)
 

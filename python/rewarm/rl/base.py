@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rewarm.errors import InvalidArgument, StateDictMismatch
 from rewarm.rl import checkpoint, presets
@@ -85,6 +85,8 @@ class Agent(ABC):
                 f"got {list(shape)}"
             )
         rows = torch.from_numpy(np.ascontiguousarray(given).reshape(len(self.seeds), -1, self.obs_dim)).to(self.device)
+        if rows.numel() == 0:
+            return np.empty((*shape[:-1], self.act_dim), np.float32)
         with torch.no_grad():
             action = self._action(rows, None if mode else self.acts)
         self.acts += not mode
@@ -201,10 +203,6 @@ class Agent(ABC):
             raise InvalidArgument(f"{cls.__name__}.from_preset: {name!r} is a preset of {preset['agent']}")
         accepted = _parameters(cls)
         return cls(obs_dim, act_dim, **({key: value for key, value in preset.items() if key in accepted} | override))
-
-    def _generators(self) -> list[Generator]:
-        """One generator a seed for the initial parameters."""
-        return [Generator().manual_seed(seed) for seed in self.seeds]
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={value!r}" for name, value in self.config.items() if name not in ("obs_dim", "act_dim"))

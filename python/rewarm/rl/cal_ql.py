@@ -149,12 +149,23 @@ class CalQL(EnsembleSAC):
         if self.penalty.calibrated and rows.mc_return is None:
             raise InvalidArgument(f"{at}batch.mc_return: expected Monte-Carlo returns, got None; CQL is calibrated=False")
         shape = self._shape(rows.reward.shape[1])
-        if draws is None:
-            draws = draw_offline(self.seed, self.offset, shape, n_actions=self.penalty.n_actions, backend=self.backend)
+        n_actions = self.penalty.n_actions
+        if draws is not None:
+            check_offline_draws(draws, at, seeds=len(self.seeds), shape=shape, n_actions=n_actions, device=self.device)
+        chain = self._chain()
+        if chain is not None:
+            info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
+        elif draws is not None:
+            info = composition.offline_step(self.learner, rows, draws, self.settings, self.penalty)
         else:
-            check_offline_draws(
-                draws, at, seeds=len(self.seeds), shape=shape, n_actions=self.penalty.n_actions, device=self.device
-            )
-        info = composition.offline_step(self.learner, rows, draws, self.settings, self.penalty)
+
+            def step(rows: Rows) -> Info:
+                own = draw_offline(self.seed, self.offset, shape, n_actions=n_actions, backend=self.backend)
+                return composition.offline_step(self.learner, rows, own, self.settings, self.penalty)
+
+            return self._replayed("offline", step, rows, 1, (1, 1, 1 if self.penalty.weight is None else None))
         self.offset += 1
         return info
+
+    def _penalty(self) -> Penalty:
+        return self.penalty

@@ -63,10 +63,11 @@ def read(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, A
         StateDictMismatch: Not a checkpoint of this kind and version, or a damaged one.
         FileNotFoundError: No such file.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise StateDictMismatch(f"load: {os.fspath(path)}: expected an agent saved by rewarm.rl: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise StateDictMismatch(f"load: {os.fspath(path)}: expected an agent saved by rewarm.rl: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         found = f"format {content.get('format')!r}, version {content.get('version')!r}" if isinstance(content, dict) else "none"
         raise StateDictMismatch(f"load: {os.fspath(path)}: expected format {FORMAT!r}, version {VERSION}, got {found}")

@@ -109,13 +109,13 @@ class IQL(Agent):
             "actor_lr": actor_lr,
             "seeds": self.seeds,
         }
-        generators = self._generators()
-        shared: dict[str, Any] = {"layer_norm": layer_norm, "init": init, "device": self.device}
+        shared: dict[str, Any] = {"layer_norm": layer_norm, "init": init}
         # No small last hidden layer where init has the usual scale: 1 for xavier_uniform, sqrt(2) for orthogonal.
         plain = shared | {"hidden": hidden, "outputs": None, "last_hidden_scale": 1.0 if init == "xavier_uniform" else 2**0.5}
         free = log_std == "free"
         self.actor = make_network(
-            generators,
+            self.seed,
+            number=0,
             members=1,
             inputs=obs_dim,
             hidden=own_hidden,
@@ -125,8 +125,8 @@ class IQL(Agent):
             last_hidden_scale=last_hidden_scale,
             **shared,
         )
-        self.critics = make_network(generators, members=critics, inputs=obs_dim + act_dim, **plain)
-        self.value = make_network(generators, members=1, inputs=obs_dim, **plain)
+        self.critics = make_network(self.seed, number=1, members=critics, inputs=obs_dim + act_dim, **plain)
+        self.value = make_network(self.seed, number=2, members=1, inputs=obs_dim, **plain)
         self.targets = self.critics.clone()
         self.actor_moments = Moments.zeros(self.actor.tensors())
         self.critic_moments = Moments.zeros(self.critics.tensors())

@@ -11,10 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from rewarm.q import philox
 
 INITS = ("orthogonal", "xavier_uniform")
 LOG_STDS = ("state", "free")
+#: Philox stream of initial parameters, behind those of the updates; weight k of network j is drawn at j * MAX_TENSORS + k.
+INIT = 11
+MAX_TENSORS = 1 << 16
 
 
 @dataclass
@@ -72,8 +77,9 @@ class Network:
 
 
 def make_network(
-    generators: Sequence[Generator],
+    seed: Tensor,
     *,
+    number: int,
     members: int,
     inputs: int,
     hidden: Sequence[int],
@@ -84,12 +90,13 @@ def make_network(
     init: str = "orthogonal",
     init_scale: float = math.sqrt(2),
     last_hidden_scale: float = 1e-2,
-    device: torch.device | str = "cpu",
 ) -> Network:
-    """A freshly initialised `Network`: weights drawn from one generator a seed, biases 0, LayerNorm 1 and 0.
+    """A freshly initialised `Network`: weights drawn from Philox, biases 0, LayerNorm 1 and 0.
 
     Args:
-        generators: One CPU generator a seed; what is drawn for a seed does not depend on the other seeds.
+        seed: int64 ``[S]``, one Philox key a seed; its device is where the parameters live. They are drawn on the CPU, so that
+            every device starts from the same numbers.
+        number: Which of an agent's networks this is, so that no two begin alike.
         members: Networks a seed, E (1 for an actor).
         inputs: Width of the input.
         hidden: Widths of the hidden layers, at least one.
@@ -102,43 +109,51 @@ def make_network(
         init_scale: Scale of every layer and head of an orthogonal network but the last hidden one.
         last_hidden_scale: Scale of the last hidden layer. The reference code shrinks this one, not the head (wsrl
             ``kernel_scale_final``).
-        device: Where the parameters live. They are drawn on the CPU, so every device starts from the same numbers.
 
     Returns:
         The network, contiguous float32.
     """
-    shapes: list[tuple[int, int, float]] = []
-    width = inputs
+    keys, device, seeds = seed.cpu(), seed.device, len(seed)
+    sizes = [inputs, *hidden]
     common = init_scale if init == "orthogonal" else 1.0
-    for i, out in enumerate(hidden):
-        shapes.append((width, out, last_hidden_scale if i + 1 == len(hidden) else common))
-        width = out
-    columns = 1 if outputs is None else outputs // heads
-    shapes += [(width, columns, common)] * heads
-
-    drawn: list[list[list[Tensor]]] = [
-        [[_weight(i, o, scale, init, generator) for i, o, scale in shapes] for _ in range(members)] for generator in generators
-    ]
-    stacked = [
-        torch.stack([torch.stack([member[k] for member in seed]) for seed in drawn]).to(device) for k in range(len(shapes))
+    scales = [common] * (len(hidden) - 1) + [last_hidden_scale] + [common] * heads
+    columns = [*hidden, *[1 if outputs is None else outputs // heads] * heads]
+    rows = [*sizes[:-1], *[sizes[-1]] * heads]
+    draw = _orthogonal if init == "orthogonal" else _xavier_uniform
+    weights = [
+        draw((members, i, o), keys, MAX_TENSORS * number + k, scale).to(device)
+        for k, (i, o, scale) in enumerate(zip(rows, columns, scales, strict=True))
     ]
     layers: list[tuple[Tensor, ...]] = []
-    for weight in stacked[: len(hidden)]:
-        flat = (len(generators), members, weight.shape[-1])
+    for weight in weights[: len(hidden)]:
+        flat = (seeds, members, weight.shape[-1])
         layer = (weight, torch.zeros(flat, device=device))
         layers.append((*layer, torch.ones(flat, device=device), torch.zeros(flat, device=device)) if layer_norm else layer)
-    head_weight = torch.cat(stacked[len(hidden) :], dim=-1)
+    head_weight = torch.cat(weights[len(hidden) :], dim=-1)
     if outputs is None:
-        head_weight = head_weight.squeeze(-1).contiguous()
+        head_weight = head_weight.squeeze(-1)
     head_bias = torch.zeros(head_weight.shape[:2] + head_weight.shape[3:], device=device)
-    log_std = torch.zeros(len(generators), free_log_std, device=device) if free_log_std else None
-    return Network(layers, (head_weight, head_bias), log_std)
+    log_std = torch.zeros(seeds, free_log_std, device=device) if free_log_std else None
+    return Network(layers, (head_weight.contiguous(), head_bias), log_std)
 
 
-def _weight(inputs: int, outputs: int, scale: float, init: str, generator: Generator) -> Tensor:
-    """One weight matrix ``[inputs, outputs]``."""
-    weight = torch.empty(inputs, outputs)
-    if init == "orthogonal":
-        return torch.nn.init.orthogonal_(weight, scale, generator=generator)
-    bound = math.sqrt(6.0 * scale / (inputs + outputs))
-    return torch.nn.init.uniform_(weight, -bound, bound, generator=generator)
+def _orthogonal(shape: tuple[int, ...], keys: Tensor, offset: int, gain: float) -> Tensor:
+    """Matrices ``[S, *shape]``, uniform among those with orthonormal rows or columns (Saxe et al. 2014), times a gain."""
+    normal = philox(shape, seed=keys, offset=torch.full_like(keys, offset), stream=INIT, kind="normal")
+    # Matrix by matrix: LAPACK's last bits depend on how memory is aligned, which in a stack differs from seed to seed.
+    drawn = [_orthonormal(matrix) * gain for matrix in normal.flatten(0, -3).unbind(0)]
+    return torch.stack(drawn).unflatten(0, normal.shape[:-2])
+
+
+def _orthonormal(normal: Tensor) -> Tensor:
+    """Orthonormal rows or columns, whichever are fewer, out of standard normal entries."""
+    wide = normal.shape[0] < normal.shape[1]
+    q, r = torch.linalg.qr((normal.T if wide else normal).clone(memory_format=torch.contiguous_format))
+    q = q * r.diagonal().sign()  # without the signs of r, q would not be uniform
+    return q.T if wide else q
+
+
+def _xavier_uniform(shape: tuple[int, ...], keys: Tensor, offset: int, scale: float) -> Tensor:
+    """Matrices ``[S, *shape]``, uniform with variance 2 scale / (in + out) (Glorot & Bengio 2010)."""
+    uniform = philox(shape, seed=keys, offset=torch.full_like(keys, offset), stream=INIT, kind="uniform")
+    return (uniform * 2 - 1) * math.sqrt(6.0 * scale / (shape[-2] + shape[-1]))

@@ -37,8 +37,19 @@ class Rows:
         part = slice(u * batch, (u + 1) * batch)
         return Rows(*(None if t is None else t[:, part].contiguous() for t in self._tensors()))  # type: ignore[arg-type]
 
+    def copy(self) -> Rows:
+        """The same rows in memory of their own."""
+        return Rows(*(None if t is None else t.clone() for t in self._tensors()))  # type: ignore[arg-type]
+
+    def copy_from(self, other: Rows) -> None:
+        """Takes over the values of rows of the same shapes."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            if mine is not None:
+                assert theirs is not None
+                mine.copy_(theirs)
+
     def _tensors(self) -> list[Tensor | None]:
-        return [getattr(self, f.name) for f in fields(self)]
+        return [getattr(self, f.name) for f in fields(Rows)]
 
 
 def as_rows(
@@ -83,15 +94,11 @@ def as_rows(
     return Rows(**{name: None if t is None else t.contiguous() for name, t in found.items()})  # type: ignore[arg-type]
 
 
-#: Added to the counter at which rows of a second buffer are drawn, so that two buffers of the same seeds draw unlike indices.
-OFFLINE_DRAWS = 1 << 40
-
-
 def sample_mixed(buffer: Any, offline: Any, ratio: float, utd: int, batch: int, offset: Tensor, where: str) -> Any:
     """The rows of one update: U minibatches, each with its own share of both buffers, its online rows first.
 
     Args:
-        buffer: Has ``sample(n, offset=)``.
+        buffer: Has ``sample(n, offset=, first=)`` as `ReplayBuffer`.
         offline: Likewise, or None.
         ratio: Share of each minibatch that comes from `offline`.
         utd: U.
@@ -116,13 +123,14 @@ def sample_mixed(buffer: Any, offline: Any, ratio: float, utd: int, batch: int, 
         )
     if second == 0:
         return buffer.sample(utd * batch, offset=offset)
-    other = offline.sample(utd * second, offset=offset + OFFLINE_DRAWS)
+    # Two stretches of one draw: two buffers of the same seeds do not draw the same places.
+    other = offline.sample(utd * second, offset=offset, first=utd * (batch - second))
     if second == batch:
         return other
-    first = buffer.sample(utd * (batch - second), offset=offset)
+    own = buffer.sample(utd * (batch - second), offset=offset)
     mixed: dict[str, Tensor | None] = {}
     for field in fields(Rows):
-        parts = [part for part in (getattr(rows, field.name, None) for rows in (first, other)) if part is not None]
+        parts = [part for part in (getattr(rows, field.name, None) for rows in (own, other)) if part is not None]
         folded = [part.unflatten(1, (utd, -1)) for part in parts]
         mixed[field.name] = torch.cat(folded, 2).flatten(1, 2) if len(parts) == 2 else None
     return Rows(**mixed)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class ReplayBuffer:
     value of failing for ever (Cal-QL, arXiv 2303.05479, and WSRL, arXiv 2412.07762, in their authors' code, for AntMaze and
     Adroit). It is given as it is added: 0 for AntMaze, whose 0 becomes -5 by ``set_rewards(10, -5)``.
 
-    Threads may add and draw at the same time; the GIL is released meanwhile.
+    Threads may add and draw at the same time; the GIL is released meanwhile. `save` wants a buffer that nobody adds to.
 
     Args:
         capacity: Rows of each seed, 1 to 2**32; the oldest give way. Memory is taken as rows come.

@@ -52,7 +52,8 @@ class ReplayBuffer:
     """A ring of the last `capacity` transitions of each seed, from which rows are drawn uniformly with replacement.
 
     Each row is one record (obs, action, reward, next_obs, mc_return as float32, terminated, truncated as bytes, padded to 16
-    bytes), so that a random row costs one run of cache lines. Element i of a draw is row ``(word_i * size) >> 32`` of the ring,
+    bytes), so that a random row costs one run of cache lines (times: docs/replay.md, by
+    ``pytest bench/bench_replay.py``). Element i of a draw is row ``(word_i * size) >> 32`` of the ring,
     with the words of Philox4x32-10 at (seed, offset, stream 0): the same rows for the same seed, offset and contents, alone or
     in a stack, on every device; its bias is below size / 2**32.
 

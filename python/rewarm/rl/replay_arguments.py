@@ -232,6 +232,6 @@ def checked_offset(config: ReplayConfig, offset: object, device: torch.device) -
         offsets = offset.detach().expand(n)
     else:
         offsets = torch.full((n,), checked_count("ReplayBuffer.sample: offset", offset, 0, MAX_OFFSET - 1))
-    if offsets.device.type == "cpu" and not (int(offsets.min()) >= 0 and int(offsets.max()) < MAX_OFFSET):
+    if offsets.device.type == "cpu" and not all(0 <= value < MAX_OFFSET for value in offsets.tolist()):
         raise InvalidArgument(f"ReplayBuffer.sample: offset: expected 0 .. 2**56 - 1, got {offsets.tolist()}")
     return offsets.to(device).contiguous()

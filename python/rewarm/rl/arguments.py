@@ -18,7 +18,7 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 
 def count(where: str, value: Any, *, at_least: int = 1) -> int:
     """A whole number >= `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
         raise InvalidArgument(f"{where}: expected a whole number >= {at_least}, got {value!r}")
     return int(value)
 
@@ -27,11 +27,12 @@ def number(where: str, value: Any, *, low: float = -math.inf, high: float = math
     """A finite number in [low, high] and > above."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InvalidArgument(f"{where}: expected a finite number, got {value!r}")
-    if not low <= value <= high or value <= above:
+    given = float(value)
+    if not low <= given <= high or given <= above:
         lower = f"> {above:g}" if above > -math.inf else f">= {low:g}"
         upper = f" and <= {high:g}" if high < math.inf else ""
         raise InvalidArgument(f"{where}: expected a number {lower}{upper}, got {value!r}")
-    return float(value)
+    return given
 
 
 def one_of(where: str, value: Any, accepted: Sequence[str]) -> str:
@@ -71,7 +72,7 @@ def seed_numbers(where: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
         raise InvalidArgument(f"{where}: expected a sequence of at least one seed, got {value!r}")
     for i, seed in enumerate(value):
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
             raise InvalidArgument(f"{where}[{i}]: expected a whole number in [0, 2**63), got {seed!r}")
     return tuple(int(seed) for seed in value)
 

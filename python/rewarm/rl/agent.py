@@ -113,7 +113,7 @@ class EnsembleSAC(Agent):
         super().__init__(obs_dim, act_dim, seeds=seeds, device=device, backend=backend, precision=precision)
         at = f"{type(self).__name__}: "
         self.critics, self.subset = count(at + "critics", critics), count(at + "subset", subset)
-        if not flag(at + "subset_replacement", subset_replacement) and subset > critics:
+        if not flag(at + "subset_replacement", subset_replacement) and self.subset > self.critics:
             raise InvalidArgument(f"{at}subset: expected at most critics = {critics} without replacement, got {subset}")
         self.hidden = widths(at + "hidden", hidden)
         self.actor_hidden = self.hidden if actor_hidden is None else widths(at + "actor_hidden", actor_hidden)
@@ -122,7 +122,7 @@ class EnsembleSAC(Agent):
         self.backup_actions = count(at + "backup_actions", backup_actions)
         self.subset_replacement = subset_replacement
         self.settings = Settings(
-            target_entropy=-float(act_dim) if target_entropy is None else number(at + "target_entropy", target_entropy),
+            target_entropy=-float(self.act_dim) if target_entropy is None else number(at + "target_entropy", target_entropy),
             gamma=number(at + "gamma", gamma, low=0, high=1),
             tau=number(at + "tau", tau, low=0, high=1),
             critic_lr=learning_rate(at + "critic_lr", critic_lr),
@@ -134,11 +134,12 @@ class EnsembleSAC(Agent):
             precision=precision,
             backend=self.backend,
         )
+        own = self.settings
         self.config = {
-            "obs_dim": obs_dim,
-            "act_dim": act_dim,
-            "critics": critics,
-            "subset": subset,
+            "obs_dim": self.obs_dim,
+            "act_dim": self.act_dim,
+            "critics": self.critics,
+            "subset": self.subset,
             "subset_replacement": subset_replacement,
             "hidden": self.hidden,
             "actor_hidden": self.actor_hidden,
@@ -146,15 +147,15 @@ class EnsembleSAC(Agent):
             "log_std": log_std,
             "init_scale": number(at + "init_scale", init_scale, above=0),
             "last_hidden_scale": number(at + "last_hidden_scale", last_hidden_scale, above=0),
-            "gamma": gamma,
-            "tau": tau,
-            "critic_lr": critic_lr,
-            "actor_lr": actor_lr,
-            "alpha_lr": alpha_lr,
+            "gamma": own.gamma,
+            "tau": own.tau,
+            "critic_lr": own.critic_lr,
+            "actor_lr": own.actor_lr,
+            "alpha_lr": own.alpha_lr,
             "init_alpha": number(at + "init_alpha", init_alpha, above=0),
-            "target_entropy": self.settings.target_entropy,
+            "target_entropy": own.target_entropy,
             "backup_entropy": backup_entropy,
-            "backup_actions": backup_actions,
+            "backup_actions": self.backup_actions,
             "actor_q": actor_q,
             "adam_semantics": adam_semantics,
             "seeds": self.seeds,

@@ -5,7 +5,6 @@ Kumar et al. 2020 (CQL, arXiv 2006.04779), Nakamoto et al. 2023 (Cal-QL, arXiv 2
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,18 +92,17 @@ class CalQL(EnsembleSAC):
         temperature = number(at + "cql_temperature", cql_temperature, above=0)
         if isinstance(weight, Lagrange):
             gap = number(at + "cql_weight.gap", weight.gap)
+            init = number(at + "cql_weight.init", weight.init, above=0)
             lr = learning_rate(at + "cql_weight.lr", weight.lr)
-            init = inverse_softplus(number(at + "cql_weight.init", weight.init, above=0))
             self.penalty = Penalty(**shared, temperature=temperature, weight=None, gap=gap, lr=lr)
-            self.learner.lagrange_param = torch.full_like(self.learner.alpha_param, init)
+            self.learner.lagrange_param = torch.full_like(self.learner.alpha_param, inverse_softplus(init))
             self.learner.lagrange_moments = Moments.zeros([self.learner.lagrange_param])
+            shared["cql_weight"] = {"gap": gap, "init": init, "lr": lr}
         else:
             fixed = number(at + "cql_weight", weight, low=0)
             self.penalty = Penalty(**shared, temperature=temperature, weight=fixed)
-        saved = (
-            {f.name: getattr(weight, f.name) for f in dataclasses.fields(weight)} if isinstance(weight, Lagrange) else weight
-        )
-        self.config |= shared | {"cql_weight": saved, "cql_temperature": cql_temperature}
+            shared["cql_weight"] = fixed
+        self.config |= shared | {"cql_temperature": temperature}
 
     def update_offline(self, buffer: Any, *, batch: int = 256, offline: Any = None, offline_ratio: float = 0.0) -> Info:
         """One step on rows drawn from a buffer.

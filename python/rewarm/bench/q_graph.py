@@ -70,7 +70,6 @@ def launches(run: Callable[[], None], updates: int) -> dict[str, float]:
     Returns:
         kernels (with copies and fills) on the device, and launches from the host (a graph's replay is one).
     """
-    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     torch.cuda.synchronize()
@@ -78,7 +77,7 @@ def launches(run: Callable[[], None], updates: int) -> dict[str, float]:
         run()
         torch.cuda.synchronize()
     events = seen.events()
-    on_device = sum(1 for event in events if event.device_type == DeviceType.CUDA)
+    on_device = sum(1 for event in events if event.device_type.name == "CUDA")
     calls = ("cudaLaunchKernel", "cudaGraphLaunch", "cuLaunchKernel", "cudaMemcpyAsync", "cudaMemsetAsync")
     from_host = sum(1 for event in events if event.name.startswith(calls))
     return {"kernels": on_device / updates, "host_launches": from_host / updates}

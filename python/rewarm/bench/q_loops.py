@@ -50,8 +50,9 @@ def with_actions(obs: Tensor, actions: Tensor) -> Tensor:
 
 def backup(setting: Setting, reward: Tensor, terminated: Tensor, q_next: Tensor) -> Tensor:
     """TD target [S,B] from q_next [S,M,B*K]: least of the critics, best of the actions."""
-    least = q_next.amin(1).unflatten(-1, (setting.batch, setting.backup_actions))
-    return reward + setting.gamma * least.amax(-1).masked_fill(terminated, 0.0)
+    least = q_next.amin(1).view(-1, setting.batch, setting.backup_actions)
+    best: Tensor = least.amax(-1).masked_fill(terminated, 0.0)
+    return reward + setting.gamma * best
 
 
 def penalty(setting: Setting, q_sampled: Tensor, q_data: Tensor, log_probs: Tensor, mc_return: Tensor) -> Tensor:
@@ -65,8 +66,8 @@ def penalty(setting: Setting, q_sampled: Tensor, q_data: Tensor, log_probs: Tens
         mc_return: [S,B], which Q of the policy's actions is raised to.
     """
     n = setting.sampled_actions
-    uniform, policy = q_sampled.split([n, 2 * n], -1)
-    policy = torch.maximum(policy, mc_return[:, None, :, None])
+    uniform = q_sampled[..., :n]
+    policy = torch.maximum(q_sampled[..., n:], mc_return[:, None, :, None])
     corrected = torch.cat([uniform - setting.act * math.log(0.5), policy - log_probs[:, None]], -1)
     return setting.cql_weight * (corrected.logsumexp(-1) - q_data).mean((1, 2))
 
@@ -242,7 +243,7 @@ class TorchLoop(Loop):
         """TD loss of all critics and penalty of the drawn ones, summed over the seeds."""
         s, uniform = self.setting, draws.uniform
         assert uniform is not None and draws.current_noise is not None and draws.next_noise is not None
-        assert draws.cql_subset is not None
+        assert draws.cql_subset is not None and rows.mc_return is not None
         y = self.td_target(rows, draws.target_noise[:, 0], draws.target_subset[:, 0])
         with torch.no_grad():
             current, current_log_prob = self.sample(rows.obs, draws.current_noise)
@@ -253,11 +254,11 @@ class TorchLoop(Loop):
         if self.draws_first:
             q_all = self.q(torch.cat([rows.obs, rows.action], -1))
             q = self.q(with_actions(rows.obs, torch.cat(sampled, 2)), index=draws.cql_subset)
-            q = q.unflatten(-1, (s.batch, many))
+            q = q.view(s.seeds, -1, s.batch, many)
         else:  # everything in one pass, the data's action last
             q = self.q(with_actions(rows.obs, torch.cat([*sampled, rows.action.unsqueeze(2)], 2)))
-            q, q_all = q.unflatten(-1, (s.batch, many + 1)).split([many, 1], -1)
-            q_all = q_all.squeeze(-1)
+            q = q.view(s.seeds, -1, s.batch, many + 1)
+            q, q_all = q[..., :many], q[..., many]
             q = q.gather(1, draws.cql_subset[:, :, None, None].expand(-1, -1, s.batch, many))
         q_data = q_all.gather(1, draws.cql_subset.unsqueeze(-1).expand(-1, -1, s.batch))
         if self.watch:

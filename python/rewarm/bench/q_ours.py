@@ -11,6 +11,7 @@ from rewarm.bench.q_loops import Loop
 from rewarm.bench.q_setting import Setting, Start
 from rewarm.rl import CalQL, EnsembleSAC
 from rewarm.rl import update as composition
+from rewarm.rl.adam import Moments
 from rewarm.rl.draws import Draws
 from rewarm.rl.rows import Rows
 
@@ -35,8 +36,8 @@ def agent_of(setting: Setting, at: Start, device: torch.device, backend: str | N
         "precision": precision,
     }
     if setting.offline:
-        penalty = {"n_actions": setting.sampled_actions, "cql_weight": setting.cql_weight}
-        agent: EnsembleSAC = CalQL(setting.obs, setting.act, **arguments, **penalty)
+        arguments |= {"n_actions": setting.sampled_actions, "cql_weight": setting.cql_weight}
+        agent: EnsembleSAC = CalQL(setting.obs, setting.act, **arguments)
     else:
         agent = EnsembleSAC(setting.obs, setting.act, **arguments)
     fill(agent.learner, at)
@@ -139,13 +140,12 @@ class Composition(Loop):
         """A learner in this loop's dtype."""
         agent = agent_of(self.setting, at, torch.device("cpu"), "reference", "fp32")
         own, at = agent.learner, at.to(self.dtype)
-        kind = {"dtype": self.dtype, "device": self.device}
-        zeros = composition.Moments.zeros
-        networks = [network.to(**kind) for network in (own.actor, own.critics, own.targets)]
-        alpha = at.log_alpha.clone()
-        self.learner = composition.Learner(
-            *networks, alpha, zeros(networks[0].tensors()), zeros(networks[1].tensors()), zeros([alpha])
+        actor, critics, targets = (
+            network.to(dtype=self.dtype, device=self.device) for network in (own.actor, own.critics, own.targets)
         )
+        alpha = at.log_alpha.clone()
+        moments = [Moments.zeros(params) for params in (actor.tensors(), critics.tensors(), [alpha])]
+        self.learner = composition.Learner(actor, critics, targets, alpha, *moments)
         fill(self.learner, at)
         self.settings = agent.settings
         self.penalty = agent.penalty if isinstance(agent, CalQL) else None

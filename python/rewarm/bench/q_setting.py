@@ -166,8 +166,8 @@ class Start:
 
     def to(self, dtype: torch.dtype) -> Start:
         """The same in another dtype."""
-        lists = ([t.to(dtype) for t in tensors] for tensors in (self.critic, self.target, self.actor))
-        return Start(*lists, self.log_alpha.to(dtype), self.square, self.steps, self.lr)
+        critic, target, actor = ([t.to(dtype) for t in tensors] for tensors in (self.critic, self.target, self.actor))
+        return Start(critic, target, actor, self.log_alpha.to(dtype), self.square, self.steps, self.lr)
 
 
 Struct = TypeVar("Struct", Rows, Draws)
@@ -235,9 +235,9 @@ def start(s: Setting, device: torch.device, *, checked: bool, seed: int = 7) -> 
     if s.log_std == "free":
         actor.append(0.3 * torch.randn(s.seeds, s.act, generator=generator))
     log_alpha = torch.linspace(-0.5, 0.5, s.seeds) if s.seeds > 1 else torch.zeros(1)
-    lists = ([t.to(device) for t in tensors] for tensors in (critic, target, actor))
+    critic, target, actor = ([t.to(device) for t in tensors] for tensors in (critic, target, actor))
     square, steps, lr = (CHECKED_SQUARE, CHECKED_STEPS, CHECKED_LR) if checked else (0.0, 0, (3e-4, 1e-4, 1e-4))
-    return Start(*lists, log_alpha.to(device), square, steps, lr)
+    return Start(critic, target, actor, log_alpha.to(device), square, steps, lr)
 
 
 #: Of a check. The second moment is that of gradients of 1e-3, the size that these losses give.

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -89,7 +89,7 @@ class Bmm(TorchLoop):
         s = self.setting
 
         def shaped(tensors: Sequence[Tensor], nets: int, head: bool) -> list[Tensor]:
-            found = [t.detach().unflatten(0, (s.seeds, nets)) for t in tensors]
+            found = [t.detach().view(s.seeds, nets, *t.shape[1:]) for t in tensors]
             found = [t if i % 4 == 0 else t.squeeze(2) for i, t in enumerate(found)]
             if head:
                 found[-2:] = [t.squeeze(-1) for t in found[-2:]]
@@ -131,6 +131,8 @@ class Compiled(BmmSubset):
     def __init__(self, setting: Setting, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(setting, device, dtype)
         self.held: list[Tensor] = []
+        self.compiled_minibatch: Callable[..., None]
+        self.compiled_actor: Callable[..., None]
 
     def start(self, at: Start) -> None:
         """Takes parameters and makes moments; a second start writes into what was compiled."""
@@ -139,7 +141,8 @@ class Compiled(BmmSubset):
         params = [*critic, *target, *actor, at.log_alpha.clone()]
         averages = [torch.zeros_like(p) for p in params]
         squares = [torch.full_like(p, at.square) for p in params]
-        rates = [torch.tensor(lr, device=self.device, dtype=torch.float64) for lr in at.lr]
+        # Not 0-d: torch 2.13 compiled for a CPU loses an update in place of a 0-d float64 tensor.
+        rates = [torch.full((1,), lr, device=self.device, dtype=torch.float64) for lr in at.lr]
         steps = [torch.full_like(lr, at.steps) for lr in rates]
         new = [t.detach() for t in (*params, *averages, *squares, *rates, *steps)]
         if self.held:

@@ -162,7 +162,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     results["verdicts"] = verdicts(results["arms"], within=args.online_steps)
     print_verdicts(results["verdicts"])
     plot(results["arms"], f"{args.env} {args.online_kwargs or ''}; {args.seeds} seeds", staging / "wsrl_gym.svg")
-    results["seconds"] |= seconds | {"all": time.perf_counter() - began}
+    results["seconds"] |= seconds | {"all": time.perf_counter() - began, "cpu": time.process_time()}
     (staging / "wsrl_gym.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results, ["offline.pt", "wsrl_gym.svg", "wsrl_gym.json", *(["tensorboard"] if args.tensorboard else [])]
 

@@ -88,7 +88,7 @@ def run(args, staging: Path) -> tuple[dict, list[str]]:
     results["verdicts"] = verdicts(results["arms"], within=min(1000, args.online_steps))
     print_verdicts(results["verdicts"])
     plot(results["arms"], f"U-maze, wind {args.wind[0]:g}, {args.wind[1]:g}; {args.seeds} seeds", staging / "wsrl_maze.svg")
-    results["seconds"] |= seconds | {"all": time.perf_counter() - began}
+    results["seconds"] |= seconds | {"all": time.perf_counter() - began, "cpu": time.process_time()}
     (staging / "wsrl_maze.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results, ["offline.pt", "wsrl_maze.svg", "wsrl_maze.json", *(["tensorboard"] if args.tensorboard else [])]
 

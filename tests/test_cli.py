@@ -130,7 +130,8 @@ def test_env_reports_an_isa_that_cannot_be_used():
     assert "expected baseline, avx2, avx512 or avx512_bf16" in report["processor"]["isa"]["used"]
     assert report["overrides"]["REWARM_ISA"] == "mmx"
     failed = {(c["op"], c["backend"]): c["detail"] for c in report["self_check"] if not c["ok"]}
-    assert set(failed) == {("AdamW", "cpu"), ("rewarm.q", "cpu")} and all("REWARM_ISA" in detail for detail in failed.values())
+    for op in ("AdamW", "rewarm.q"):
+        assert "REWARM_ISA" in failed[op, "cpu"]
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 

@@ -49,7 +49,7 @@ class Size:
 
 #: What each architecture compiles by default, so that every precision, tile and head is seen somewhere.
 SIZES = {
-    80: (Size((256, 256), "tf32"),),
+    80: (Size((64, 64), "tf32"),),
     90: (Size((256, 256), "fp32"), Size((512, 64), "tf32", outputs=24)),
     100: (Size((256, 256), "bf16", MANY_ROWS),),
 }

@@ -75,8 +75,11 @@ def test_env_as_json_names_every_backend():
     report = json.loads(result.output)
     for device in ("cpu", "cuda"):
         assert set(report["backends"]["AdamW"][device]["unusable_because"]) == set(_dispatch.BACKENDS)
-    assert report["backends"]["AdamW"]["cpu"]["chosen"] == "cpu"
-    assert {("cpu", "cpu"), ("cpu", "reference")} <= {(c["device"], c["backend"]) for c in report["self_check"]}
+    assert set(report["backends"]["rewarm.q"]["cpu"]["unusable_because"]) == {"reference", "cpu", "triton"}
+    for op in ("AdamW", "rewarm.q"):
+        assert report["backends"][op]["cpu"]["chosen"] == "cpu"
+        checked = {(c["device"], c["backend"]) for c in report["self_check"] if c["op"] == op}
+        assert {("cpu", "cpu"), ("cpu", "reference")} <= checked
     assert all(c["ok"] and 0.0 < c["error_over_bound"] <= 1.0 for c in report["self_check"])
     assert report["processor"]["isa"]["best"] in ("baseline", "avx2", "avx512", "avx512_bf16")
     assert report["processor"]["isa"]["rooms"] == {
@@ -101,6 +104,7 @@ def test_env_for_people():
         "zstandard",
         "CUDA module",
         "AdamW",
+        "rewarm.q",
         "chosen",
         "of the bound",
         *_dispatch.BACKENDS,

@@ -39,7 +39,8 @@ extern const MlpKernels kAvx512Mlp;
 #endif
 
 #if defined(REWARM_EMULATED)
-extern const MlpKernels kEmulatedMlp;  // kAvx512Mlp for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
+extern const MlpKernels
+    kEmulatedMlp;  // kAvx512Mlp for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
 #endif
 
 inline const MlpKernels& mlp_kernels() {

@@ -28,7 +28,8 @@ namespace REWARM_LEVEL {
 
 }  // namespace REWARM_LEVEL
 
-const MlpKernels REWARM_TABLE = {&REWARM_LEVEL::kGemm,        REWARM_LEVEL::norm_relu, REWARM_LEVEL::relu_rows,    REWARM_LEVEL::norm_relu_backward,
-                               REWARM_LEVEL::relu_backward, REWARM_LEVEL::head,      REWARM_LEVEL::head_backward};
+const MlpKernels REWARM_TABLE = {
+    &REWARM_LEVEL::kGemm,        REWARM_LEVEL::norm_relu, REWARM_LEVEL::relu_rows,    REWARM_LEVEL::norm_relu_backward,
+    REWARM_LEVEL::relu_backward, REWARM_LEVEL::head,      REWARM_LEVEL::head_backward};
 
 }  // namespace rewarm::q

@@ -37,7 +37,8 @@ extern const AdamKernels kAvx512Adam;
 #endif
 
 #if defined(REWARM_EMULATED)
-extern const AdamKernels kEmulatedAdam;  // kAvx512Adam for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
+extern const AdamKernels
+    kEmulatedAdam;  // kAvx512Adam for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
 #endif
 
 inline const AdamKernels& adam_kernels() {

@@ -727,7 +727,16 @@ class Replay:
     ) -> None:
         """Writes [S, n, ...] drawn rows; offsets int64 [S]."""
     def gather(
-        self, index: int, n: int, obs: int, action: int, reward: int, next_obs: int, terminated: int, mc_return: int, truncated: int
+        self,
+        index: int,
+        n: int,
+        obs: int,
+        action: int,
+        reward: int,
+        next_obs: int,
+        terminated: int,
+        mc_return: int,
+        truncated: int,
     ) -> None:
         """Writes the rows at places index int64 [S, n]."""
     def set_rewards(self, scale: float, bias: float) -> None:

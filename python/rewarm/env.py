@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -20,6 +21,8 @@ from rewarm import __version__, _build_info, _dispatch, _native
 from rewarm.errors import RewarmError
 
 PACKAGES = ("numpy", "torch", "triton", "click", "rich", "torch-optimi")
+#: What is listed and checked, with the backends that it has: the optimizer, and the ops of rewarm.q together.
+OPS = {"AdamW": _dispatch.BACKENDS, "rewarm.q": ("reference", "cpu", "triton")}
 #: What reading, reports and Ray need beyond these: the extras trace and ray.
 TRACE_PACKAGES = ("pyarrow", "isal", "zstandard", "scipy", "matplotlib", "jinja2", "ray")
 
@@ -142,35 +145,35 @@ def cuda() -> dict[str, Any]:
     return report
 
 
-def backends(device_types: list[str]) -> dict[str, Any]:
-    """The backend that each op takes on each kind of device, and why others cannot be used."""
+def backends(op: str, spelled: tuple[str, ...], device_types: list[str]) -> dict[str, Any]:
+    """The backend that an op takes on each kind of device, and why others cannot be used."""
     report: dict[str, Any] = {}
     for device_type in device_types:
-        reasons = {name: _dispatch.unavailable(name, device_type) or None for name in _dispatch.BACKENDS}
+        reasons = {name: _dispatch.unavailable(name, device_type) or None for name in spelled}
         try:
-            chosen: str | None = _dispatch.choose("AdamW", device_type)
+            chosen: str | None = _dispatch.choose(op, device_type, spelled=spelled)
         except RewarmError:
             chosen = None
         report[device_type] = {"chosen": chosen, "unusable_because": reasons}
-    return {"AdamW": report}
+    return report
 
 
 def self_checks(ops: dict[str, Any], has_gpu: bool) -> list[dict[str, Any]]:
-    """One update by every usable backend on every device present, held against the float64 reference."""
+    """One update, and every Q op, by every usable backend on every device present, held against the float64 reference."""
     if version_of("torch") is None:
         return []
-    from rewarm.bench.equality import one_step
+    from rewarm.bench import equality
+    from rewarm.q import self_check
 
+    checks: dict[str, Callable[[str, str], float]] = {"AdamW": equality.one_step, "rewarm.q": self_check.every_op}
     results = []
-    for device_type, found in ops["AdamW"].items():
-        if device_type == "cuda" and not has_gpu:
-            continue
-        for name, reason in found["unusable_because"].items():
+    for op, device_type in itertools.product(ops, ("cpu", "cuda") if has_gpu else ("cpu",)):
+        for name, reason in ops[op][device_type]["unusable_because"].items():
             if reason is not None:
                 continue
-            result: dict[str, Any] = {"op": "AdamW", "device": device_type, "backend": name}
+            result: dict[str, Any] = {"op": op, "device": device_type, "backend": name}
             try:
-                result["error_over_bound"] = one_step(device_type, name)
+                result["error_over_bound"] = checks[op](device_type, name)
                 result["ok"] = result["error_over_bound"] <= 1.0
                 result["detail"] = "" if result["ok"] else "differs from the float64 reference"
             except Exception as error:  # a diagnosis reports whatever went wrong
@@ -188,7 +191,7 @@ def collect() -> dict[str, Any]:
 
         has_gpu = torch.cuda.is_available()
         from_torch |= {"threads": torch.get_num_threads(), "cuda": torch.version.cuda, "sees_gpu": has_gpu}
-    ops = backends(["cpu", "cuda"])
+    ops = {op: backends(op, spelled, ["cpu", "cuda"]) for op, spelled in OPS.items()}
     report = {
         "versions": {"rewarm": __version__, "python": platform.python_version()} | {p: version_of(p) for p in PACKAGES},
         "trace_versions": {p: version_of(p) for p in TRACE_PACKAGES},
@@ -267,15 +270,16 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title="\nbackends", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("op", "tensors on", "backend", "", "one step against float64"):
         table.add_column(name, overflow="fold")
-    checked = {(c["device"], c["backend"]): c for c in report["self_check"]}
+    checked = {(c["op"], c["device"], c["backend"]): c for c in report["self_check"]}
     for op, devices in report["backends"].items():
         for device_type, found in devices.items():
             for name, reason in found["unusable_because"].items():
                 state = f"not usable: {reason}" if reason else "chosen" if name == found["chosen"] else "on request"
-                check = checked.get((device_type, name))
-                result = "" if check is None else f"ok, error {check['error_over_bound']:.2f} of the bound"
-                if check is not None and not check["ok"]:
-                    result = f"FAILED: {check['detail']}"
+                check = checked.get((op, device_type, name))
+                result = ""
+                if check is not None:
+                    ok = check["ok"]
+                    result = f"ok, error {check['error_over_bound']:.2f} of the bound" if ok else f"FAILED: {check['detail']}"
                 table.add_row(*map(Text, (op, device_type, name, state, result)))
     console.print(table)
     if report["self_check_note"]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from rounding import Rounded
 from torch import Tensor
 
 from rewarm import _dispatch
 from rewarm.q.backend import is_written
-from rounding import Rounded
 
 
 def backends(module: str) -> list[tuple[str, str]]:
@@ -67,13 +67,13 @@ class Walk:
     def __init__(self, rows: Tensor, layers, head, eps: float) -> None:
         self.layers = [tuple(Rounded.exact(p) for p in layer) for layer in layers]
         self.head = tuple(Rounded.exact(p) for p in head)
-        self.scalar = head[0].ndim == head[1].ndim + 1
+        self.scalar = head[0].ndim == layers[0][0].ndim - 1
         self.inputs, self.norms, self.pre = [Rounded.exact(rows)], [], []
         for weight, bias, *norm in self.layers:
             y = self.inputs[-1] @ weight + bias.unsqueeze(-2)
             if norm:
                 centred = y - y.mean()
-                rstd = ((centred * centred).mean() + Rounded.exact(torch.tensor(eps))).rsqrt()
+                rstd = ((centred * centred).mean() + Rounded.constant(eps)).rsqrt()
                 n = centred * rstd
                 self.norms.append((n, rstd))
                 y = n * norm[0].unsqueeze(-2) + norm[1].unsqueeze(-2)
@@ -114,11 +114,31 @@ class Walk:
         return d, [*gradients, *head]
 
 
-def clear_of_kinks(make, layers, head, axis: int, eps: float, least: float = 1e-3):
-    """Draws inputs by `make` until every |pre-activation| exceeds `least`: a mask then cannot depend on rounding."""
+def clear_of_kinks(make, layers, head, eps: float, *, shared: bool = False, least: float = 1e-3):
+    """x, actions and their Walk such that every |pre-activation| exceeds `least` and its bound: no mask depends on rounding.
+
+    Args:
+        make: Draws x and actions; rows that come too near a kink are drawn again.
+        layers: float64, as the head.
+        head: float64.
+        eps: Of LayerNorm.
+        shared: One batch for all seeds: `make` draws it without the seeds axis, x comes back expanded.
+        least: The distance to keep.
+    """
+    axis = layers[0][0].ndim - 3
+    seeds = layers[0][0].shape[0]
+    x, actions = make()
     for _ in range(200):
-        x, actions = make()
-        walk = Walk(rows_of(x, actions, axis).double(), *moved(layers, head, Tensor.double), eps)
-        if all(bool((y.v.abs() > torch.maximum(y.e, torch.tensor(least))).all()) for y in walk.pre):
-            return x, actions, walk
+        shown = x.expand(seeds, *x.shape) if shared else x
+        walk = Walk(rows_of(shown, actions, axis).double(), layers, head, eps)
+        near = torch.stack([(y.v.abs() <= torch.maximum(y.e, torch.tensor(least))).any(-1).any(axis) for y in walk.pre]).any(0)
+        near = near.unflatten(-1, (x.shape[-2], -1)).any(-1)  # [*S, B]
+        if not near.any():
+            return shown, actions, walk
+        new_x, new_actions = make()
+        of_x = near.any(0) if shared else near
+        x = torch.where((of_x if x.ndim == of_x.ndim + 1 else of_x.unsqueeze(-2)).unsqueeze(-1), new_x, x)
+        if actions is not None:
+            near = near.reshape(*near.shape, *[1] * (actions.ndim - near.ndim))
+            actions = torch.where(near, new_actions, actions)
     raise AssertionError("no inputs away from the kinks of relu were found")

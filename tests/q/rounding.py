@@ -1,11 +1,12 @@
 """Values in float64 beside a bound of what float32 arithmetic may make of them: error analysis while computing.
 
-Every operation adds its own roundings, counted, to what the errors of its inputs do to the result (Higham 2002, chapters 2 and 3).
-A sum of n terms may be taken in any order: each term then meets at most n - 1 additions.
+Every operation adds its own roundings, counted, to what the errors of its inputs do to the result (Higham 2002, chapters 2
+and 3). A sum of n terms may be taken in any order: each term then meets at most n - 1 additions.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,21 @@ def gamma(n: float) -> float:
     return n * U / (1 - n * U)
 
 
+#: Relative error of each input of a matrix product beyond its own: see `rounded_products`.
+INPUTS = 0.0
+
+
+@contextmanager
+def rounded_products(unit: float):
+    """Within it, every matrix product rounds its inputs first, each to `unit` relatively, as tensor cores do."""
+    global INPUTS
+    INPUTS = unit
+    try:
+        yield
+    finally:
+        INPUTS = 0.0
+
+
 @dataclass
 class Rounded:
     """The exact value and the largest |error| of the computed one."""
@@ -32,6 +48,12 @@ class Rounded:
     def exact(value: Tensor) -> Rounded:
         value = value.detach().double()
         return Rounded(value, torch.zeros_like(value))
+
+    @staticmethod
+    def constant(value: float) -> Rounded:
+        """A number that is not known to be one of float32."""
+        value = torch.tensor(value, dtype=torch.float64)
+        return Rounded(value, U * value.abs())
 
     def __getitem__(self, where) -> Rounded:
         return Rounded(self.v[where], self.e[where])
@@ -53,11 +75,13 @@ class Rounded:
         return Rounded(v, e + U * (v.abs() + e))
 
     def times(self, factor: float) -> Rounded:
-        """With an exact factor: one rounding."""
-        return self * Rounded.exact(torch.tensor(factor))
+        """With a factor that is stored in float32: two roundings."""
+        return self * Rounded.constant(factor)
 
     def __matmul__(self, other: Rounded) -> Rounded:
         n = self.v.shape[-1]
+        if INPUTS:
+            self, other = (Rounded(t.v, t.e + INPUTS * t.most) for t in (self, other))
         e = self.e @ other.most + self.v.abs() @ other.e + gamma(n) * (self.most @ other.most)
         return Rounded(self.v @ other.v, e)
 
@@ -91,9 +115,10 @@ def check(computed: Tensor, exact: Rounded, what: str = "") -> None:
 
 
 def within(computed: Tensor, exact: Tensor, bound: Tensor, what: str = "") -> None:
-    """|computed - exact| <= bound everywhere; second-order terms that a bound left out have 1 % and the subnormals' own error."""
+    """|computed - exact| <= bound everywhere; 1 % and a few subnormals stand for the second-order terms that it left out."""
     assert computed.shape == exact.shape, (what, computed.shape, exact.shape)
     error = (computed.detach().cpu().double() - exact).abs()
     limit = 1.01 * bound + 8 * tolerance.SUBNORMAL[torch.float32]
     ok = error <= limit
-    assert bool(ok.all()), f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {float((error / limit).nan_to_num(torch.inf).max()):.3g} of the bound"
+    worst = float((error / limit).nan_to_num(torch.inf).max())
+    assert bool(ok.all()), f"{what}: {int((~ok).sum())} of {ok.numel()} off, worst {worst:.3g} of the bound"

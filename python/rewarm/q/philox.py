@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rewarm.q import philox_reference as reference
 from rewarm.q.arguments import Sizes, check_integers, one_of, whole
 from rewarm.q.backend import choose, device_of, function
 
@@ -75,7 +76,9 @@ def philox(
     sizes = tuple(whole(op, "shape", size, low=1, high=_COUNT) for size in shape)
     checked_address(op, seed, offset, stream)
     one_of(op, "kind", kind, KINDS)
-    name = "reference" if torch.compiler.is_compiling() else choose(op, seed.device, backend)
+    if torch.compiler.is_compiling():
+        return reference.philox(sizes, seed=seed, offset=offset, stream=stream, kind=kind)
+    name = choose(op, seed.device, backend)
     drawn: Tensor = function("philox", name)(sizes, seed=seed, offset=offset, stream=stream, kind=kind)
     return drawn
 
@@ -116,6 +119,8 @@ def draw_subset(
     whole(op, "E", E, low=1, high=2**31)
     whole(op, "M", M, low=1, high=2**31 if replacement else E)
     checked_address(op, seed, offset, stream)
-    name = "reference" if torch.compiler.is_compiling() else choose(op, seed.device, backend)
+    if torch.compiler.is_compiling():
+        return reference.draw_subset(E, M, seed=seed, offset=offset, stream=stream, replacement=bool(replacement))
+    name = choose(op, seed.device, backend)
     drawn: Tensor = function("philox", name, op)(E, M, seed=seed, offset=offset, stream=stream, replacement=bool(replacement))
     return drawn

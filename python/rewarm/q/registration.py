@@ -7,7 +7,8 @@ registered op may keep nothing but tensors, and the backends keep what suits the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,9 +33,29 @@ def nested(parameters: Parameters, norms: list[bool]) -> tuple[list[tuple[Tensor
     return layers, tuple(parameters[at:])
 
 
+@contextlib.contextmanager
+def recording() -> Iterator[None]:
+    """A graph is recorded, although a registered op runs below autograd: there torch would leave views out of it in silence."""
+    c: Any = torch._C  # there is no public way back above autograd
+    include, exclude = c._dispatch_tls_local_include_set(), c._dispatch_tls_local_exclude_set()
+    for key in (c.DispatchKey.AutogradFunctionality, c.DispatchKey.AutogradOther, c.DispatchKey.AutogradNestedTensor):
+        exclude = exclude.remove(key)
+    with c._ForceDispatchKeyGuard(include, exclude), torch.enable_grad():
+        yield
+
+
 def gradients(output: Tensor, gradient: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    """Gradients of those inputs that ask for one."""
-    return list(torch.autograd.grad(output, [t for t in inputs if t.requires_grad], gradient))
+    """Gradients of those inputs that ask for one, each in memory of its own, as a registered op must return them."""
+    found = torch.autograd.grad(output, [t for t in inputs if t.requires_grad], gradient)
+    taken = {gradient.untyped_storage().data_ptr()}
+    own = []
+    for g in found:
+        storage = g.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != g.numel() * g.element_size() or not g.is_contiguous():
+            g = g.clone(memory_format=torch.contiguous_format)
+        taken.add(g.untyped_storage().data_ptr())
+        own.append(g)
+    return own
 
 
 def leaf(t: Tensor, needs: bool) -> Tensor:
@@ -104,7 +125,7 @@ def _mlp_backward(
     """Gradients of x, actions and the parameters, of those that `needs` asks for."""
     from rewarm.q.ensemble_mlp import ensemble_mlp
 
-    with torch.enable_grad():
+    with recording():
         x = leaf(x, needs[0])
         actions = None if actions is None else leaf(actions, needs[1])
         parameters = [leaf(p, need) for p, need in zip(parameters, needs[2:], strict=True)]
@@ -120,7 +141,7 @@ def _mlp_backward(
             recompute=recompute,
             backend=backend,
         )
-    return gradients(q, gradient, [x, *([] if actions is None else [actions]), *parameters])
+        return gradients(q, gradient, [x, *([] if actions is None else [actions]), *parameters])
 
 
 @_mlp_backward.register_fake
@@ -222,10 +243,10 @@ def _min_backward(
     from rewarm.q.ensemble_min import ensemble_min
 
     layers, head = nested(parameters, norms)
-    with torch.enable_grad():
+    with recording():
         x, actions = leaf(x, needs[0]), leaf(actions, needs[1])
         q, _ = ensemble_min(x, layers, head, actions=actions, eps=eps, precision=precision, backend=backend)
-    return gradients(q, gradient, [x, actions])
+        return gradients(q, gradient, [x, actions])
 
 
 @_min_backward.register_fake
@@ -333,7 +354,7 @@ def _penalty_backward(
     """Gradients of q_sampled and q_data."""
     from rewarm.q.cql_penalty import cql_penalty
 
-    with torch.enable_grad():
+    with recording():
         q_sampled, q_data = leaf(q_sampled, True), leaf(q_data, True)
         diff = cql_penalty(
             q_sampled,
@@ -345,7 +366,7 @@ def _penalty_backward(
             temperature=temperature,
             backend=backend,
         )
-    of_sampled, of_data = gradients(diff, gradient, [q_sampled, q_data])
+        of_sampled, of_data = gradients(diff, gradient, [q_sampled, q_data])
     return of_sampled, of_data
 
 

@@ -94,7 +94,11 @@ def test_env_as_json_names_every_backend():
     assert len(home) <= 1 or home + "/" not in result.output
 
 
-def test_env_for_people():
+def test_env_for_people(monkeypatch):
+    from rewarm.q import self_check
+
+    # The test above ran the real one; Triton's interpreter takes seconds for it.
+    monkeypatch.setattr(self_check, "every_op", lambda device, backend: 0.5)
     result = CliRunner().invoke(cli.rewarm, ["env"])
     assert result.exit_code == 0, result.output
     for text in (
@@ -121,26 +125,31 @@ def test_env_without_torch(monkeypatch):
 
 
 def test_env_reports_an_isa_that_cannot_be_used():
-    done = run_python("-m", "rewarm", "env", "--json", REWARM_ISA="mmx")
+    done = run_python("-m", "rewarm", "env", "--json", REWARM_ISA="mmx", TRITON_INTERPRET="0")
     report = json.loads(done.stdout)
     assert "expected baseline, avx2, avx512 or avx512_bf16" in report["processor"]["isa"]["used"]
     assert report["overrides"]["REWARM_ISA"] == "mmx"
-    failed = {c["backend"]: c for c in report["self_check"] if not c["ok"]}
-    assert "REWARM_ISA" in failed["cpu"]["detail"]
+    failed = {(c["op"], c["backend"]): c["detail"] for c in report["self_check"] if not c["ok"]}
+    for op in ("AdamW", "rewarm.q"):
+        assert "REWARM_ISA" in failed[op, "cpu"]
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
 def test_env_lists_what_cannot_run_as_failed(monkeypatch):
     from rewarm.bench import equality
+    from rewarm.q import self_check
 
     def broken(device, backend):
         raise RuntimeError(f"{backend} is broken")
 
     monkeypatch.setattr(equality, "one_step", broken)
+    monkeypatch.setattr(self_check, "every_op", broken)
     result = CliRunner().invoke(cli.rewarm, ["env", "--json"])
     assert result.exit_code == 1
-    assert "RuntimeError: cpu is broken" in [c["detail"] for c in json.loads(result.output)["self_check"]]
-    assert CliRunner().invoke(cli.rewarm, ["env"]).exit_code == 1
+    details = {(c["op"], c["detail"]) for c in json.loads(result.output)["self_check"]}
+    assert {("AdamW", "RuntimeError: cpu is broken"), ("rewarm.q", "RuntimeError: cpu is broken")} <= details
+    shown = CliRunner().invoke(cli.rewarm, ["env"])
+    assert shown.exit_code == 1 and "FAILED" in shown.output
 
 
 @pytest.mark.parametrize(

@@ -683,7 +683,7 @@ def replay_record(obs_dim: int, act_dim: int) -> dict[str, int]:
     """Offset in bytes of each field of a replay record (csrc/rl/replay.h), and ``bytes`` of the whole."""
 
 class Replay:
-    """A ring of transitions over memory that Python owns; see csrc/rl/replay.h. Arrays are addresses, 0 where one is left out."""
+    """A ring of transitions over memory that Python owns; see csrc/rl/replay.h. Arrays are addresses, 0 for none."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The triton backend of ensemble_mlp: within the bounds of test_ensemble_mlp.py, and what is its own: tiles, chunks, precisions."""
+"""The triton backend of ensemble_mlp: within the bounds of test_ensemble_mlp.py; its tiles, chunks and precisions."""
 
 from __future__ import annotations
 

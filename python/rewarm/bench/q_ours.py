@@ -144,10 +144,8 @@ class Composition(Loop):
             network.to(dtype=self.dtype, device=self.device) for network in (own.actor, own.critics, own.targets)
         )
         alpha = at.log_alpha.clone()
-        actor_moments, critic_moments, alpha_moments = (
-            Moments.zeros(params) for params in (actor.tensors(), critics.tensors(), [alpha])
-        )
-        self.learner = composition.Learner(actor, critics, targets, alpha, actor_moments, critic_moments, alpha_moments)
+        of_actor, of_critics, of_alpha = (Moments.zeros(p) for p in (actor.tensors(), critics.tensors(), [alpha]))
+        self.learner = composition.Learner(actor, critics, targets, alpha, of_actor, of_critics, of_alpha)
         fill(self.learner, at)
         self.settings = agent.settings
         self.penalty = agent.penalty if isinstance(agent, CalQL) else None

@@ -162,8 +162,9 @@ class AgentUpdate:
         taken: list[int],
         info: int,
         threads: int,
+        replay: Replay | None,
     ) -> None:
-        """One high-UTD update; draws empty: those of the seeds at the offsets. info [INFO, S]."""
+        """One high-UTD update; rows empty: from the buffer; draws empty: at the offsets. info [INFO, S]."""
     def offline(
         self,
         n: int,
@@ -175,6 +176,7 @@ class AgentUpdate:
         taken: list[int],
         info: int,
         threads: int,
+        replay: Replay | None,
     ) -> None:
         """One offline step likewise."""
 

@@ -19,6 +19,7 @@ from rewarm.rl.arguments import count, flag, learning_rate, number
 from rewarm.rl.draws import Draws, check_offline_draws, draw_offline
 from rewarm.rl.rows import Rows, sample_mixed
 from rewarm.rl.update import Info, Penalty
+from rewarm.rl.update_cpu import Sampled
 from rewarm.schedule import Schedule
 
 
@@ -123,6 +124,9 @@ class CalQL(EnsembleSAC):
         at = f"{type(self).__name__}.update_offline: "
         count(at + "batch", batch)
         ratio = number(at + "offline_ratio", offline_ratio, low=0, high=1)
+        sampled = self._sampled(buffer, batch, offline, ratio, at)
+        if sampled is not None and (buffer.config.mc_returns or not self.penalty.calibrated):
+            return self._chained(sampled, None)
         rows = self._rows(sample_mixed(buffer, offline, ratio, 1, batch, self.offset, at), at)
         return self._offline_step(rows, None, at)
 
@@ -150,10 +154,9 @@ class CalQL(EnsembleSAC):
         n_actions = self.penalty.n_actions
         if draws is not None:
             check_offline_draws(draws, at, seeds=len(self.seeds), shape=shape, n_actions=n_actions, device=self.device)
-        chain = self._chain()
-        if chain is not None:
-            info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
-        elif draws is not None:
+        if self._chain() is not None:
+            return self._chained(rows, draws)
+        if draws is not None:
             info = composition.offline_step(self.learner, rows, draws, self.settings, self.penalty)
         else:
 
@@ -162,6 +165,14 @@ class CalQL(EnsembleSAC):
                 return composition.offline_step(self.learner, rows, own, self.settings, self.penalty)
 
             return self._replayed("offline", step, rows, 1, (1, 1, 1 if self.penalty.weight is None else None))
+        self.offset += 1
+        return info
+
+    def _chained(self, rows: Rows | Sampled, draws: Draws | None) -> Info:
+        """The step in C++."""
+        chain = self._chain()
+        assert chain is not None
+        info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
         self.offset += 1
         return info
 

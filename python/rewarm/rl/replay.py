@@ -242,6 +242,17 @@ class ReplayBuffer:
         Raises:
             InvalidArgument: An empty buffer, n or offset outside their ranges.
         """
+        n = self.check_sample(n)
+        first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
+        offsets = checked_offset(self.config, offset, self.device)
+        if self._ring is not None:
+            return DrawnRows(*self._ring.sample(n, offsets, first))
+        rows = self._new_rows(n)
+        self.native.sample(offsets.data_ptr(), first, n, *_addresses(rows))
+        return rows
+
+    def check_sample(self, n: int) -> int:
+        """Refuses a number of rows that `sample` cannot draw now, with its errors."""
         size = len(self)
         if size == 0:
             waiting = f"; {self.pending} rows wait for their episodes to end" if self.config.mc_returns else ""
@@ -251,13 +262,7 @@ class ReplayBuffer:
             raise InvalidArgument(
                 f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}"
             )
-        first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
-        offsets = checked_offset(self.config, offset, self.device)
-        if self._ring is not None:
-            return DrawnRows(*self._ring.sample(n, offsets, first))
-        rows = self._new_rows(n)
-        self.native.sample(offsets.data_ptr(), first, n, *_addresses(rows))
-        return rows
+        return n
 
     def gather(self, index: Any) -> DrawnRows:
         """The rows at given places of the ring.

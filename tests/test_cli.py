@@ -170,7 +170,7 @@ def test_reports_hold_no_home_directory(monkeypatch):
     [
         (["bench", "--sets", "gpt5"], 1, "adamw: set: expected some of sac, redq10"),
         (["bench", "--dtypes", "fp8"], 1, "adamw: dtype: expected some of fp32, bf16, bf16_sr, got 'fp8'"),
-        (["bench", "--only", "q2"], 1, "--only: expected some of adamw, trace, got 'q2'"),
+        (["bench", "--only", "q2"], 1, "--only: expected some of adamw, q, trace, got 'q2'"),
         (["bench", "--json", "no/such/folder.json"], 1, "--json: expected a file in an existing folder"),
         (["bench", "--threads", "0"], 2, "expected whole numbers >= 1"),
         (["bench", "--slow"], 2, "No such option"),

@@ -26,6 +26,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("workload", "variant"), cases)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As ``rewarm bench --only q``: one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_q(benchmark, request, workload, variant):
     """One variant against the reference, then timed with its draws."""
     said: list[str] = []

@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "wsrl_maze.py"
@@ -92,6 +93,34 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert process.returncode == 130
     assert "nothing was written" in errors and "Traceback" not in errors
     assert not out.exists()
+
+
+def test_evaluation_is_one_episode_a_start(monkeypatch):
+    """Two policies, two seeds, three starts: returns and arrivals as of one copy at a time, stopped at its first end."""
+    monkeypatch.syspath_prepend(PROGRAM.parent)
+    arms, maze = importlib.import_module("wsrl_arms"), importlib.import_module("wsrl_maze_env")
+    starts, wind = [[1, 2, 3], [4, 5, 6]], (0.05, 0.06)
+
+    def right_then_up_then_left(obs):
+        goes_left, goes_up = obs[..., 1] > 0.4, obs[..., 0] > 0.4
+        return np.stack([np.where(goes_left, -1.0, 1.0), np.where(goes_up, 1.0, 0.0)], -1)
+
+    policies = [right_then_up_then_left, lambda obs: np.zeros((*obs.shape[:-1], 2))]
+    returns, ended = arms.evaluate(policies, maze.MazeVectorEnv(12, wind=wind), starts)
+    for k, policy in enumerate(policies):
+        for s, row in enumerate(starts):
+            totals, arrivals = [], []
+            for start in row:
+                envs = maze.MazeVectorEnv(1, wind=wind)
+                obs, _ = envs.reset(seed=start)
+                total, over = 0.0, False
+                while not over:
+                    obs, reward, terminated, truncated, _ = envs.step(policy(obs))
+                    total, over = total + reward[0], terminated[0] or truncated[0]
+                totals.append(total)
+                arrivals.append(terminated[0])
+            assert returns[k, s] == pytest.approx(np.mean(totals)) and ended[k, s] == np.mean(arrivals)
+    assert (ended[0] == 1).all() and (returns[0] > -40).all() and (returns[1] == -60).all()
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_evaluation_is_one_episode_a_start(monkeypatch):
     starts, wind = [[1, 2, 3], [4, 5, 6]], (0.05, 0.06)
 
     def right_then_up_then_left(obs):
-        goes_left, goes_up = obs[..., 1] > 0.4, obs[..., 0] > 0.4
-        return np.stack([np.where(goes_left, -1.0, 1.0), np.where(goes_up, 1.0, 0.0)], -1)
+        x, y = obs[..., 0], obs[..., 1]
+        return np.stack([np.where(y > 0.4, -1.0, 1.0), np.where((x > 0.4) | (y > 0.4), 7 * (2 / 3 - y), 0.0)], -1)
 
     policies = [right_then_up_then_left, lambda obs: np.zeros((*obs.shape[:-1], 2))]
     returns, ended = arms.evaluate(policies, maze.MazeVectorEnv(12, wind=wind), starts)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rewarm.bench import family_of_set
 from rewarm.bench.adamw import workloads
 
 
 def _names(text: str) -> tuple[str, ...]:
     return () if text == "all" else tuple(text.split(","))
+
+
+def _sets(text: str) -> tuple[str, ...]:
+    return tuple(name for name in _names(text) if family_of_set(name) == "adamw")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -18,7 +23,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError("--device cuda: torch finds no CUDA GPU here")
     cases = []
-    for workload in workloads(device, sets=_names(option("--sets")), dtypes=_names(option("--dtypes"))):
+    sets = _sets(option("--sets"))
+    dtypes = _names(option("--dtypes"))
+    for workload in workloads(device, sets=sets, dtypes=dtypes) if sets or option("--sets") == "all" else []:
         for variant in workload.variants(quick=False):
             # A graph reads gradients where they were captured.
             for arm in ("stable",) if variant.endswith("graph") else ("stable", "fresh"):

@@ -81,6 +81,11 @@ for dtype in fp32 bf16 bf16_sr; do
   stage "bench $dtype" 100 bench.txt $python -m rewarm bench --only adamw --device cuda --dtypes $dtype --json "$scratch/$dtype.json"
 done
 
+# The Q update in fp32 and tf32, one run a set for the same reason; compiling torch's peers is most of the second.
+for set in q_64x2 q_2x256 q_antmaze q_calql q_3x512; do
+  stage "bench $set" 90 bench.txt $python -m rewarm bench --only q --device cuda --sets $set --rounds 50 --json "$scratch/$set.json"
+done
+
 stage "tests of every backend" 120 tests.txt "${pytest[@]}" -m "not gpu" tests/schedule tests/optim
 
 # Only where the tool accepts the device; without torch's caching allocator every tensor has bounds of its own.
@@ -108,8 +113,8 @@ import sys
 
 out, scratch = map(pathlib.Path, sys.argv[1:])
 merged = None
-for dtype in ("fp32", "bf16", "bf16_sr"):
-    path = scratch / f"{dtype}.json"
+for name in ("fp32", "bf16", "bf16_sr", "q_64x2", "q_2x256", "q_antmaze", "q_calql", "q_3x512"):
+    path = scratch / f"{name}.json"
     if not path.exists():
         continue
     report = json.loads(path.read_text())
@@ -119,6 +124,8 @@ for dtype in ("fp32", "bf16", "bf16_sr"):
     else:
         merged["results"] += report["results"]
         merged["header"].setdefault("notes", []).extend(report["header"].get("notes", []))
+        if name.startswith("q_"):
+            merged.setdefault("header_of_q", report["header"] | {"commit": os.environ["COMMIT"]})
 if merged is None:
     print("bench: no results")
 else:
@@ -126,8 +133,10 @@ else:
     print(f"\n{'workload':24} {'dtype':8} {'variant':36} {'median':>10} {'ratio':>7} {'floor':>7}")
     for r in merged["results"]:
         floor = f"{r['floor_s'] / r['median_s']:7.1%}" if r.get("floor_s") else ""
-        name = f"{r['workload']:24} {r['dtype']:8} {r['variant']:36}"
-        print(f"{name} {r['median_s'] * 1e6:8.1f}us {r['ratio_to_ours']:7.2f} {floor:>7}")
+        seeds = f", {r['seeds']} seeds" if r.get("seeds", 1) > 1 else ""
+        name = f"{r['workload'] + seeds:24} {r['dtype']:8} {r['variant']:36}"
+        counted = f" {r['kernels']:6.0f} kernels, {r['host_launches']:.1f} launches" if "kernels" in r else ""
+        print(f"{name} {r['median_s'] * 1e6:8.1f}us {r['ratio_to_ours']:7.2f} {floor:>7}{counted}")
 try:
     path = out / "env.json"
     env = json.loads(path.read_text())

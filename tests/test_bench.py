@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 
 from rewarm import cli  # noqa: E402
-from rewarm.bench import adamw, adamw_loops, busy, equality, hardware, run, table, timing  # noqa: E402
+from rewarm.bench import adamw, adamw_loops, busy, equality, hardware, json_file, table, timing  # noqa: E402
 from rewarm.errors import RewarmError  # noqa: E402
 
 TINY = ["bench", "--device", "cpu", "--sets", "sac", "--dtypes", "fp32", "--rounds", "5", "--buffer-gib", "0.01"]
@@ -125,17 +125,17 @@ def test_an_interrupted_run_leaves_no_file(tmp_path):
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "out.json"
-    run.write_json(path, {"results": []})
+    json_file.write_json(path, {"results": []})
     before = path.read_text()
     with pytest.raises(TypeError):
-        run.write_json(path, {"results": [object()]})
+        json_file.write_json(path, {"results": [object()]})
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run.write_json(path, {"results": [1]})
+        json_file.write_json(path, {"results": [1]})
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
 

@@ -130,7 +130,8 @@ def test_env_reports_an_isa_that_cannot_be_used():
     assert "expected baseline, avx2, avx512 or avx512_bf16" in report["processor"]["isa"]["used"]
     assert report["overrides"]["REWARM_ISA"] == "mmx"
     failed = {(c["op"], c["backend"]): c["detail"] for c in report["self_check"] if not c["ok"]}
-    assert set(failed) == {("AdamW", "cpu"), ("rewarm.q", "cpu")} and all("REWARM_ISA" in detail for detail in failed.values())
+    for op in ("AdamW", "rewarm.q"):
+        assert "REWARM_ISA" in failed[op, "cpu"]
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 
@@ -178,7 +179,7 @@ def test_reports_hold_no_home_directory(monkeypatch):
     [
         (["bench", "--sets", "gpt5"], 1, "adamw: set: expected some of sac, redq10"),
         (["bench", "--dtypes", "fp8"], 1, "adamw: dtype: expected some of fp32, bf16, bf16_sr, got 'fp8'"),
-        (["bench", "--only", "q2"], 1, "--only: expected some of adamw, trace, got 'q2'"),
+        (["bench", "--only", "q2"], 1, "--only: expected some of adamw, q, trace, got 'q2'"),
         (["bench", "--json", "no/such/folder.json"], 1, "--json: expected a file in an existing folder"),
         (["bench", "--threads", "0"], 2, "expected whole numbers >= 1"),
         (["bench", "--slow"], 2, "No such option"),

@@ -9,6 +9,7 @@
 #include "bindings/bind.h"
 #include "bindings/mlp_face.h"
 #include "q/draw.h"
+#include "rl/replay.h"
 #include "rl/update.h"
 
 namespace py = pybind11;
@@ -65,32 +66,37 @@ class AgentUpdate {
     penalty_ = {calibrated, importance_sampling, bound_random, actions, learned, weight, gap, temperature};
   }
 
-  // rows: addresses of obs, action, reward, next_obs, terminated, mc_return. draws: addresses of all eight, or empty: drawn
-  // from the seeds at `offsets`, both int64 [S]. rates: learning rates of critics, actor, temperature in the order of their
-  // steps; taken: steps before. info: [INFO, S].
+  // rows: addresses of obs, action, reward, next_obs, terminated, mc_return, or empty: drawn from `replay` at `offsets`. draws:
+  // addresses of all eight, or empty: drawn from the seeds at `offsets`, both int64 [S]. rates: learning rates of critics,
+  // actor, temperature in the order of their steps; taken: steps before. info: [INFO, S].
   void update(int64_t n, const Addresses& rows, const Addresses& draws, int64_t seeds, int64_t offsets, int64_t minibatches,
-              const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads) {
-    run(n, rows, draws, seeds, offsets, minibatches, rates, taken, info, threads, nullptr);
+              const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads,
+              const rl::Replay* replay) {
+    run(n, rows, draws, seeds, offsets, minibatches, rates, taken, info, threads, replay, nullptr);
   }
   // As update with one minibatch; rates and taken of the weight's parameter last.
   void offline(int64_t n, const Addresses& rows, const Addresses& draws, int64_t seeds, int64_t offsets,
-               const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads) {
-    run(n, rows, draws, seeds, offsets, 1, rates, taken, info, threads, &penalty_);
+               const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads,
+               const rl::Replay* replay) {
+    run(n, rows, draws, seeds, offsets, 1, rates, taken, info, threads, replay, &penalty_);
   }
 
  private:
   void run(int64_t n, const Addresses& rows, const Addresses& draws, int64_t seeds, int64_t offsets, int64_t minibatches,
            const std::vector<std::vector<double>>& rates, const std::vector<int64_t>& taken, int64_t info, int threads,
-           const rl::Penalty* penalty) {
-    const rl::Rows given = {n,
-                            at<const float>(rows.at(0)),
-                            at<const float>(rows.at(1)),
-                            at<const float>(rows.at(2)),
-                            at<const float>(rows.at(3)),
-                            at<const uint8_t>(rows.at(4)),
-                            at<const float>(rows.at(5))};
+           const rl::Replay* replay, const rl::Penalty* penalty) {
+    rl::Rows given{};
+    if (replay == nullptr)
+      given = {n,
+               at<const float>(rows.at(0)),
+               at<const float>(rows.at(1)),
+               at<const float>(rows.at(2)),
+               at<const float>(rows.at(3)),
+               at<const uint8_t>(rows.at(4)),
+               at<const float>(rows.at(5))};
     py::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (replay != nullptr) given = sample(*replay, at<const uint64_t>(offsets), n);
     rl::Settings settings = settings_;
     settings.threads = threads;
     rl::Turns* turns[] = {&settings.critic, &settings.actor, &settings.alpha, &settings.lagrange};
@@ -104,6 +110,26 @@ class AgentUpdate {
       update_.update(agent_, given, drawn, minibatches, settings, at<float>(info));
     else
       update_.offline(agent_, given, drawn, settings, *penalty, at<float>(info));
+  }
+
+  // n rows of each seed from a buffer of this agent's shapes and seeds.
+  rl::Rows sample(const rl::Replay& replay, const uint64_t* offsets, int64_t n) {
+    const int64_t s = shape_.seeds, o = shape_.obs, a = shape_.act;
+    float* obs = rows_.floats(s * n * (2 * o + a + 2));
+    float *next_obs = obs + s * n * o, *action = next_obs + s * n * o, *reward = action + s * n * a,
+          *mc_return = reward + s * n;
+    ends_.resize(static_cast<size_t>(s * n));
+    for (int64_t i = 0; i < s; ++i) {
+      rl::RowArrays out;
+      out.obs = obs + i * n * o;
+      out.action = action + i * n * a;
+      out.reward = reward + i * n;
+      out.next_obs = next_obs + i * n * o;
+      out.terminated = ends_.data() + i * n;
+      out.mc_return = replay.config().mc_returns ? mc_return + i * n : nullptr;
+      replay.sample_rows(i, offsets[i], n, out);
+    }
+    return {n, obs, action, reward, next_obs, ends_.data(), replay.config().mc_returns ? mc_return : nullptr};
   }
 
   // The draws of an update (online: actor and temperature behind the minibatches) or of an offline step.
@@ -145,7 +171,8 @@ class AgentUpdate {
   rl::Settings settings_{};
   rl::Penalty penalty_{};
   rl::Update update_;
-  Scratch floats_;
+  Scratch floats_, rows_;
+  std::vector<uint8_t> ends_;
   std::vector<int64_t> subsets_;
   std::mutex mutex_;  // its scratch serves one call at a time
 };
@@ -169,9 +196,11 @@ void bind_rl_update(py::module_& m) {
            py::arg("bound_random"), py::arg("actions"), py::arg("learned"), py::arg("weight"), py::arg("gap"),
            py::arg("temperature"))
       .def("update", &AgentUpdate::update, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"),
-           py::arg("offsets"), py::arg("minibatches"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"))
+           py::arg("offsets"), py::arg("minibatches"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"),
+           py::arg("replay").none(true))
       .def("offline", &AgentUpdate::offline, py::arg("n"), py::arg("rows"), py::arg("draws"), py::arg("seeds"),
-           py::arg("offsets"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"));
+           py::arg("offsets"), py::arg("rates"), py::arg("taken"), py::arg("info"), py::arg("threads"),
+           py::arg("replay").none(true));
 }
 
 }  // namespace rewarm

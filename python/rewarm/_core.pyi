@@ -162,8 +162,9 @@ class AgentUpdate:
         taken: list[int],
         info: int,
         threads: int,
+        replay: Replay | None,
     ) -> None:
-        """One high-UTD update; draws empty: those of the seeds at the offsets. info [INFO, S]."""
+        """One high-UTD update; rows empty: from the buffer; draws empty: at the offsets. info [INFO, S]."""
     def offline(
         self,
         n: int,
@@ -175,6 +176,7 @@ class AgentUpdate:
         taken: list[int],
         info: int,
         threads: int,
+        replay: Replay | None,
     ) -> None:
         """One offline step likewise."""
 
@@ -683,7 +685,7 @@ def replay_record(obs_dim: int, act_dim: int) -> dict[str, int]:
     """Offset in bytes of each field of a replay record (csrc/rl/replay.h), and ``bytes`` of the whole."""
 
 class Replay:
-    """A ring of transitions over memory that Python owns; see csrc/rl/replay.h. Arrays are addresses, 0 where one is left out."""
+    """A ring of transitions over memory that Python owns; see csrc/rl/replay.h. Arrays are addresses, 0 for none."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The triton backend of ensemble_min: within the bounds of test_ensemble_min.py, bit for bit the minimum, and its lists of rows."""
+"""The triton backend of ensemble_min: within the bounds of test_ensemble_min.py, and its lists of rows."""
 
 from __future__ import annotations
 

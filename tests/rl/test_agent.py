@@ -342,6 +342,13 @@ def test_bad_cql_arguments_are_named(options, message):
         CalQL(OBS, ACT, **(SMALL | options))
 
 
+def test_numpy_numbers_are_numbers(tmp_path):
+    whole, real = np.int64(3), np.float32(0.5)
+    agent = EnsembleSAC(whole, whole, hidden=(np.int32(4),), critics=whole, tau=real, actor_lr=real, seeds=(np.int64(7),))
+    agent.save(tmp_path / "agent.pt")
+    assert repr(EnsembleSAC.load(tmp_path / "agent.pt")) == repr(agent) and agent.config["tau"] == 0.5
+
+
 def test_a_backend_without_q_ops_is_refused():
     with pytest.raises(BackendUnavailable, match="cuda"):
         EnsembleSAC(OBS, ACT, **(SMALL | {"backend": "cuda"}))

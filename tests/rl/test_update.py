@@ -40,18 +40,20 @@ OFFLINE = {
 def assert_close(mine, theirs, lr, steps):
     """Float64 parameters after some Adam steps.
 
-    A gradient here is a sum of at most 2^12 terms, none above 2^8, in an order that the two spellings do not share: it is off
-    by less than 2^20 roundoffs, and Adam divides by no less than its eps of 1e-8. Each step moves the difference by less than
-    lr times that.
+    A gradient here comes out of at most 2^8 roundings (three layers of dot products below 16 terms, forward and back, and the
+    mean over the rows) of terms that together stay below 2^4, in an order that the two spellings do not share; Adam divides
+    its error by no less than its eps of 1e-8. Each step moves the difference by less than lr times that.
     """
-    bound = steps * lr * 2.0**20 * ROUNDOFF / 1e-8 + 64 * ROUNDOFF * theirs.abs()
+    bound = steps * lr * 2.0**12 * ROUNDOFF / 1e-8 + 64 * ROUNDOFF * theirs.abs()
     assert mine.shape == theirs.shape
     assert (mine - theirs).abs().le(bound).all(), (mine - theirs).abs().max()
 
 
 def assert_same_learner(learner, slow, settings, steps):
+    kept = min(1.0, steps * settings.tau)  # of the critics' moves, what a target has seen
+    rates = {"actor": settings.actor_lr, "critics": settings.critic_lr, "targets": settings.critic_lr * kept}
     for s, agent in enumerate(slow):
-        for name, lr in (("actor", settings.actor_lr), ("critics", settings.critic_lr), ("targets", settings.critic_lr)):
+        for name, lr in rates.items():
             for mine, theirs in zip(getattr(learner, name).tensors(), agent.flat(name), strict=True):
                 assert_close(mine[s], theirs, lr, steps)
         assert_close(learner.alpha_param[s], agent.alpha_param.detach(), settings.alpha_lr, steps)
@@ -61,7 +63,7 @@ def assert_same_learner(learner, slow, settings, steps):
 
 def assert_same_info(info, reference, s):
     for name, value in reference.items():
-        assert info[name][s].item() == pytest.approx(value, rel=2.0**20 * ROUNDOFF, abs=2.0**20 * ROUNDOFF), name
+        assert info[name][s].item() == pytest.approx(value, rel=2.0**12 * ROUNDOFF, abs=2.0**12 * ROUNDOFF), name
 
 
 @pytest.mark.parametrize("options", ONLINE.values(), ids=ONLINE.keys())

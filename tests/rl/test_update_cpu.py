@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from rewarm.rl import CalQL, EnsembleSAC, Lagrange
+from rewarm.rl import CalQL, EnsembleSAC, Lagrange, ReplayBuffer
 from rewarm.rl import update as composition
 from rewarm.rl.draws import draw_offline, draw_update
 from rewarm.rl.rows import Rows
@@ -163,6 +163,25 @@ def test_what_is_drawn_inside_is_what_python_draws(cls):
         agent.update_offline_batch(rows, draws)
         other.update_offline_batch(rows)
     assert_same_bits(everything(agent.learner), everything(other.learner))
+
+
+@pytest.mark.parametrize("cls", [EnsembleSAC, CalQL])
+def test_rows_drawn_inside_are_those_of_the_buffer(cls):
+    """One call that samples and updates, against `sample` and an update on its rows."""
+    agent, other = make(cls), make(cls)
+    rows = make_rows(2, 50)
+    buffer = ReplayBuffer(64, OBS, ACT, seeds=(0, 1), mc_returns=True, gamma=0.9)
+    ends = torch.arange(50).expand(2, 50) % 10 == 9
+    buffer.add(rows.obs, rows.action, rows.reward, rows.next_obs, rows.terminated, ends)
+    for _ in range(2):
+        if cls is CalQL:
+            other.update_offline_batch(buffer.sample(16, offset=other.offset))
+            agent.update_offline(buffer, batch=16)
+        drawn = buffer.sample(32, offset=other.offset)
+        ours, theirs = agent.update(buffer, utd=4, batch=8), other.update_batch(drawn, utd=4)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same_bits(everything(agent.learner), everything(other.learner))
+    assert torch.equal(agent.offset, other.offset)
 
 
 def test_the_chain_follows_tensors_that_moved():

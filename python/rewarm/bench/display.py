@@ -92,6 +92,66 @@ def summary_table(results: list[Result]) -> Table:
     return table
 
 
+def q_table(results: list[Result]) -> Table:
+    """All variants of one workload of q."""
+    first = results[0]
+    seeds = f", {first['seeds']} seeds" if first["seeds"] > 1 else ""
+    rates = ", ".join(f"{shape} {rate / 1e9:.0f}" for shape, rate in first["matmul_flops_per_s"].items())
+    floor = f"floor {duration(first['floor_s'])} (torch's products: {rates} GFLOP/s)"
+    title = (
+        f"{first['workload']} {first['dtype']}{seeds}: {first['parameters'] / 1e6:.2f} M parameters, "
+        f"{first['threads']} threads; {first['flops'] / 1e9:.2f} GFLOP at least, {floor}"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    busy = any(r["arm"] == "busy" for r in results)
+    counted = any("kernels" in r for r in results)
+    table.add_column("variant", no_wrap=True)
+    names = ["median", "min … max", "spread", "runs", "time / ours", "of the floor"]
+    names += ["busy / quiet"] if busy else []
+    names += ["kernels", "host launches"] if counted else []
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for r in results:
+        cells = [
+            duration(r["median_s"]),
+            f"{duration(r['min_s'])} … {duration(r['max_s'])}",
+            f"{(r['q3_s'] - r['q1_s']) / r['median_s']:.0%}",
+            str(r["runs"]),
+            f"{r['ratio_to_ours']:.2f}",
+            f"{r['of_matmul']:.0%}",
+        ]
+        cells += ([f"{r['busy_over_quiet']:.2f}"] if "busy_over_quiet" in r else [r["arm"]]) if busy else []
+        cells += [f"{r.get(name, 0):.0f}" for name in ("kernels", "host_launches")] if counted else []
+        table.add_row(r["variant"], *cells, _remark(r), style="bold" if r["variant"] == r["ours"] else None)
+    return table
+
+
+def _remark(result: Result) -> str:
+    """What a reader must know beside the number."""
+    if "first_call_s" in result:
+        return f"first call {result['first_call_s']:.0f} s"
+    if result.get("chain") == "composition":
+        return "composition of ops"
+    return f"{result['over_one_seed']:.2f} of one seed" if "over_one_seed" in result else ""
+
+
+def q_summary_table(results: list[Result]) -> Table:
+    """One line a workload of q: ours, the floor, and how many times as long the quickest peer takes."""
+    table = Table(title="quickest peer over rewarm, medians", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("workload", no_wrap=True)
+    for name in ("dtype", "seeds", "rewarm", "of the floor", "peer / rewarm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("peer", no_wrap=True)
+    for ours in (r for r in results if r["variant"] == r["ours"]):
+        same = [r for r in results if all(r[k] == ours[k] for k in ("workload", "dtype", "seeds", "threads", "arm"))]
+        peers = [r for r in same if not r["variant"].startswith("rewarm")]
+        best = min(peers, key=lambda r: r["median_s"], default=None)
+        cells = [ours["workload"], ours["dtype"], str(ours["seeds"]), duration(ours["median_s"]), f"{ours['of_matmul']:.0%}"]
+        table.add_row(*cells, *([f"{best['ratio_to_ours']:.2f}", best["variant"]] if best else ["", ""]))
+    return table
+
+
 def trace_table(results: list[Result]) -> Table:
     """All cases of one workload of the trace."""
     first = results[0]

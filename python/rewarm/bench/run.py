@@ -1,4 +1,4 @@
-"""The order of a benchmark: conditions, header, bandwidth, workloads, tables, and a JSON file that is whole or absent."""
+"""The order of a benchmark: conditions, header, bandwidth, workloads, tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rewarm import _dispatch
-from rewarm.bench import FAMILIES, TENSOR_FAMILIES, display, hardware
+from rewarm.bench import TENSOR_FAMILIES, display, hardware
 from rewarm.bench.bandwidth import measure as measure_bandwidth
-from rewarm.bench.json_file import write_json
 from rewarm.bench.timing import TooBusy
 from rewarm.bench.workload import Conditions, LeftOut, Workload
 from rewarm.env import usable_cpus
@@ -30,20 +28,20 @@ QUICK_DEADLINE, QUICK_BUDGET, BUDGET = 130.0, 2.0, 8.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for; see ``rewarm bench --help``."""
+    """What the command line asked for, of one family; see ``rewarm bench --help``."""
 
+    family: str = "adamw"
     quick: bool = False
-    only: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
     device: str | None = None
     pin: bool = True
     busy: bool = False
     cold: bool = False
     rounds: int = 500
     buffer_bytes: int = 2**30
-    json_file: Path | None = None
     command: tuple[str, ...] = ("rewarm", "bench")
 
 
@@ -60,20 +58,18 @@ def run(options: Options) -> dict[str, Any]:
     """Measures, prints, and returns what the JSON holds.
 
     Raises:
-        InvalidArgument: A family, set or dtype that does not exist, or a JSON file that cannot be written.
+        InvalidArgument: A set or dtype that does not exist.
         BackendUnavailable: A device that is not here.
         RewarmError: Variants that do not compute the same.
     """
-    if options.json_file is not None and not options.json_file.absolute().parent.is_dir():
-        raise InvalidArgument(f"--json: expected a file in an existing folder, got {str(options.json_file)!r}")
     started = time.perf_counter()
     device = choose_device(options.device)
     chosen = _workloads(options, device)
     console = display.console()
     before = usable_cpus()
     threads_before = torch.get_num_threads()
-    # The whole machine unless asked otherwise: what torch would take, known before the process is bound.
-    counts = options.threads or (threads_before,)
+    # What torch would take is known before the process is bound.
+    counts = options.threads or (TENSOR_FAMILIES[options.family].threads or threads_before,)
     header = hardware.header(device, list(options.command))
     warn_about_load(console, header["load_average"], len(before))
     results: list[dict[str, Any]] = []
@@ -90,15 +86,18 @@ def run(options: Options) -> dict[str, Any]:
 
             for threads in counts:
                 torch.set_num_threads(threads)
-                progress.update(task, description="bandwidth")
-                bandwidth = measure_bandwidth(device, options.buffer_bytes)
-                header["bandwidth"][str(threads)] = bandwidth
-                progress.console.print(_bandwidth_line(threads, bandwidth), markup=False)
+                bar = float("nan")  # the floor of q is no bandwidth
+                if options.family != "q":
+                    progress.update(task, description="bandwidth")
+                    bandwidth = measure_bandwidth(device, options.buffer_bytes)
+                    header["bandwidth"][str(threads)] = bandwidth
+                    bar = bandwidth["bar"]
+                    progress.console.print(_bandwidth_line(threads, bandwidth), markup=False)
                 progress.advance(task)
                 conditions = Conditions(
                     device=device,
                     threads=threads,
-                    bandwidth=bandwidth["bar"],
+                    bandwidth=bar,
                     buffer_bytes=options.buffer_bytes,
                     cache_bytes=header["hardware"]["cache_bytes"],
                     budget_s=QUICK_BUDGET if options.quick else BUDGET,
@@ -112,7 +111,8 @@ def run(options: Options) -> dict[str, Any]:
                     progress.update(task, description=f"{workload.name} {workload.dtype}")
                     found = _measured(workload, conditions, options.busy, say)
                     if found:
-                        progress.console.print(display.workload_table(found))
+                        shown = display.q_table if options.family == "q" else display.workload_table
+                        progress.console.print(shown(found))
                     results += found
                     progress.advance(task)
     finally:
@@ -122,22 +122,16 @@ def run(options: Options) -> dict[str, Any]:
     header["load_average_end"] = hardware.load_average()
     header["notes"] = notes
     report = {"header": header, "results": results}
-    if options.json_file is not None:
-        write_json(options.json_file, report)
     if results and not options.busy:
-        console.print(display.summary_table(results))
+        console.print((display.q_summary_table if options.family == "q" else display.summary_table)(results))
     return report
 
 
 def _workloads(options: Options, device: torch.device) -> list[Workload]:
-    for name in options.only:
-        if name not in FAMILIES:
-            raise InvalidArgument(f"--only: expected some of {', '.join(FAMILIES)}, got {name!r}")
-    chosen: list[Workload] = []
-    for family, module in TENSOR_FAMILIES.items():
-        if not options.only or family in options.only:
-            made = importlib.import_module(module).workloads
-            chosen += made(device, sets=options.sets, dtypes=options.dtypes, quick=options.quick, busy=options.busy)
+    named: dict[str, Any] = {"sets": options.sets, "dtypes": options.dtypes, "quick": options.quick, "busy": options.busy}
+    if options.family == "q":
+        named["seeds"] = options.seeds
+    chosen: list[Workload] = importlib.import_module(TENSOR_FAMILIES[options.family].module).workloads(device, **named)
     if not chosen:
         raise InvalidArgument("these options leave no workload to measure")
     return chosen

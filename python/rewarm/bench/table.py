@@ -21,6 +21,16 @@ PEERS = (
 )
 
 
+#: Columns of q: title and the variants of which the quickest counts.
+_EAGER = ("torch list", "torch bmm", "torch bmm, subset", "torch vmap")
+Q_PEERS = (
+    ("best torch, eager", _EAGER),
+    ("torch.compile, subset", ("torch compile, subset",)),
+    ("bmm, subset", ("torch bmm, subset",)),
+    ("bmm, all critics", ("torch bmm",)),
+    ("bmm, subset, in a CUDA graph", ("torch bmm, subset, graph",)),
+    ("torch.compile, subset, in a CUDA graph", ("torch compile, subset, graph",)),
+)
 #: Libraries that read traces too.
 TRACE_PEERS = ("pandas", "polars", "duckdb", "pyarrow")
 
@@ -97,7 +107,7 @@ def busy_table(results: list[Result]) -> list[str]:
         before = quiet.get((r["workload"], r["dtype"], r["variant"]))
         if r["arm"] == "busy" and before is not None:
             times = [milliseconds(before["median_s"]), milliseconds(r["median_s"]), f"{r['busy_over_quiet']:.1f}"]
-            lines.append(_row([r["workload"].partition("/")[2], r["dtype"], r["variant"], *times]))
+            lines.append(_row([r["workload"].partition("/")[2] or r["workload"], r["dtype"], r["variant"], *times]))
     return lines
 
 
@@ -106,17 +116,47 @@ def markdown(report: dict[str, Any]) -> str:
     parts = []
     for threads in dict.fromkeys(r["threads"] for r in report["results"]):
         results = [r for r in report["results"] if r["threads"] == threads]
-        steps = [r for r in results if r["arm"] != "trace"]
+        of_q = [r for r in results if r["workload"].startswith("q_")]
+        steps = [r for r in results if r["arm"] != "trace" and r not in of_q]
         if steps:
             parts.append(heading(report["header"], threads))
         if any(r["arm"] in ("stable", "fresh") for r in results):
             parts.append("\n".join(quiet_table(results)))
-        if any(r["arm"] == "busy" for r in results):
-            parts.append("\n".join(busy_table(results)))
-        if len(steps) < len(results):
+        if any(r["arm"] == "busy" for r in steps):
+            parts.append("\n".join(busy_table(steps)))
+        if of_q:
+            parts.append(heading(report.get("header_of_q", report["header"]), threads))
+            if any(r["arm"] == "q" for r in of_q):
+                parts.append("\n".join(q_table(of_q)))
+            if any(r["arm"] == "busy" for r in of_q):
+                parts.append("\n".join(busy_table(of_q)))
+        if len(steps) + len(of_q) < len(results):
             parts.append(trace_heading(report.get("header_of_trace", report["header"]), threads))
             parts.append("\n".join(trace_table([r for r in results if r["arm"] == "trace"])))
     return "\n\n".join(parts)
+
+
+def q_table(results: list[Result]) -> list[str]:
+    """One line a workload and number of seeds: ours, its share of the floor, and how many times as long each peer takes."""
+    chosen = [r for r in results if r["arm"] == "q"]
+    present = {r["variant"] for r in chosen}
+    peers = [(title, names) for title, names in Q_PEERS if present.intersection(names)]
+    counted = any("kernels" in r for r in chosen)
+    titles = ["workload", "dtype", "seeds", "rewarm, ms", "of torch.mm", *(f"× {title}" for title, _ in peers), "÷ one seed"]
+    titles += ["kernels"] if counted else []
+    lines = [_row(titles), _row(["---", "---", *["---:"] * (len(titles) - 2)])]
+    for mine in (r for r in chosen if r["variant"] == r["ours"]):
+        same = [r for r in chosen if all(r[k] == mine[k] for k in ("workload", "dtype", "seeds"))]
+        found = {r["variant"]: r for r in same}
+        time = milliseconds(mine["median_s"]) + (" (composition of ops)" if mine.get("chain") == "composition" else "")
+        cells = [mine["workload"], mine["dtype"], str(mine["seeds"]), time, f"{100 * mine['of_matmul']:.0f} %"]
+        for _, names in peers:
+            ratios = [found[name]["ratio_to_ours"] for name in names if name in found]
+            cells.append(f"{min(ratios):.2f}" if ratios else "")
+        cells.append(f"{mine['over_one_seed']:.2f}" if "over_one_seed" in mine else "")
+        cells += [f"{mine['kernels']:.0f}" if "kernels" in mine else ""] if counted else []
+        lines.append(_row(cells))
+    return lines
 
 
 def trace_heading(header: dict[str, Any], threads: int) -> str:

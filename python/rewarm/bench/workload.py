@@ -23,7 +23,8 @@ class Conditions:
     Attributes:
         device: Where.
         threads: Of torch and of rewarm; on a GPU those of the host.
-        bandwidth: bytes/s of the floor: `bandwidth.measure`, or of passes between the timed steps where the set is in memory.
+        bandwidth: bytes/s of the floor: `bandwidth.measure`, or of passes between the timed steps where the set is in memory;
+            NaN where the floor is none of bandwidth.
         buffer_bytes: Of the buffer that bandwidth is measured on.
         cache_bytes: Last-level cache; a working set inside has no floor in memory.
         budget_s: For the main arm of one workload; other arms get half.

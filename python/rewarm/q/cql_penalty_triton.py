@@ -4,7 +4,7 @@ float64 inside, rounded once: a row has tens of actions where the critics before
 finds maximum and sum again, so that nothing is kept.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sampled(
     q_ptr, log_density_ptr, mc, row, state, exists, n0, n_actions, first_bounded, shift,
     BOUNDED: tl.constexpr, WEIGHTED: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """q'' of actions [n0, n0 + BLOCK_N) of the rows, -inf past the last; whether q is its own; which exist; where they are."""
+    """Of actions [n0, n0 + BLOCK_N) of the rows: q'', -inf past the last; whether q is its own; which exist; where they are."""
     n = n0 + tl.arange(0, BLOCK_N)
     real = exists[:, None] & (n < n_actions)[None, :]
     at = (row * n_actions)[:, None] + n[None, :]

@@ -5,6 +5,8 @@ walks through those lists: every row is computed again for its one critic, so th
 over the rows where the usual way makes 2 E (in multiples of a forward, and of a backward without weight gradients).
 """
 
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 from typing import Any
@@ -42,7 +44,7 @@ def group_kernel(
     n_rows,
     n_critics,
     BLOCK: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """The minimum over critics and the list of one critic: NaN wins, then the smallest value, then the lowest index."""
     place = tl.program_id(0).to(tl.int64)
     seed, e = place // n_critics, place % n_critics
@@ -115,7 +117,8 @@ class EnsembleMin(torch.autograd.Function):
         x, actions, rows, counts, *parameters = ctx.saved_tensors
         e = sorted_arguments(x, actions, None, tuple(parameters), *ctx.options)
         lists, shape = Rows(rows, counts), e.shape
-        inputs = InputGradients.of(e, *ctx.needs_input_grad[:2], shape.seeds)
+        needs_x, needs_actions, *_ = ctx.needs_input_grad
+        inputs = InputGradients.of(e, needs_x, needs_actions, shape.seeds)
         if inputs.x is not None and e.x_critic:
             # Every critic has an x of its own: those that did not give the minimum of a row get nothing from it.
             inputs = InputGradients(torch.zeros_like(e.x), inputs.actions)

@@ -29,13 +29,13 @@ def input_tile(x_rows, action_rows, exists, k, D: tl.constexpr, A: tl.constexpr)
 
 @triton.jit
 def hidden_tile(n_rows, gamma, beta, exists, k, WIDTH: tl.constexpr, NORM: tl.constexpr):
-    """[rows, k] of a hidden layer, columns `k`, from what was kept of it: relu(gamma n + beta), or relu(z) without LayerNorm."""
+    """[rows, k] of a hidden layer, columns `k`, from what was kept of it: relu(gamma n + beta); relu(z) without LayerNorm."""
     inside = k < WIDTH
     y = tl.load(n_rows[:, None] + k[None, :], mask=exists[:, None] & inside[None, :], other=0.0)
     if NORM:
         scale = tl.load(gamma + k, mask=inside, other=0.0)
         shift = tl.load(beta + k, mask=inside, other=0.0)
-        y = y * scale[None, :] + shift[None, :]
+        y = tl.fma(y, scale[None, :], shift[None, :])
     return relu(y)
 
 
@@ -61,7 +61,7 @@ def hidden_product(
     IN: tl.constexpr, NORM: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr, EMULATE: tl.constexpr,
 ):  # fmt: skip
-    """h @ W of a later layer, or of a head of several outputs: [rows, PADDED]."""
+    """The product h @ W of a later layer, or of a head of several outputs: [rows, PADDED]."""
     j = tl.arange(0, PADDED)
     acc = tl.zeros([BLOCK_R, PADDED], dtype=tl.float32)
     for k0 in range(0, IN, BLOCK_K):
@@ -73,7 +73,7 @@ def hidden_product(
 
 @triton.jit
 def normalise(z, j, WIDTH: tl.constexpr, EPS: tl.constexpr):
-    """n and rstd of a tile of rows whose columns past WIDTH are 0; the variance is that of the centred row, not E z^2 - mean^2."""
+    """Computes n and rstd of rows whose columns past WIDTH are 0; the variance is of the centred row, not E z^2 - mean^2."""
     mean = tl.sum(z, axis=1) * (1.0 / WIDTH)
     centred = tl.where((j < WIDTH)[None, :], z - mean[:, None], 0.0)
     variance = tl.sum(centred * centred, axis=1) * (1.0 / WIDTH)
@@ -126,7 +126,7 @@ def forward_kernel(
 ):
     """All layers and the head, for a tile of rows of one critic of one seed."""
     tile, place = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    if GROUPED:
+    if GROUPED:  # noqa: SIM102  (a constant decides whether the rest is compiled)
         if tile * BLOCK_R >= tl.load(counts_ptr + place):
             return
     seed, m = place // n_drawn, place % n_drawn
@@ -160,7 +160,7 @@ def forward_kernel(
             z, rstd = normalise(z, j, WIDTHS[layer], EPS)
             scale = tl.load(gammas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
             shift = tl.load(betas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
-            y = z * scale[None, :] + shift[None, :]
+            y = tl.fma(z, scale[None, :], shift[None, :])
             if KEEP:
                 tl.store(rstds[layer] + slot, rstd, mask=exists)
         if (layer < last) | KEEP | (OUTPUTS > 0):
@@ -189,7 +189,7 @@ def transposed_product(
     WIDTH: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr, EMULATE: tl.constexpr,
 ):  # fmt: skip
-    """dz @ W^T: [rows, BLOCK_C], rows `c` of W where `within`."""
+    """The product dz @ W^T: [rows, BLOCK_C], rows `c` of W where `within`."""
     acc = tl.zeros([BLOCK_R, BLOCK_C], dtype=tl.float32)
     for k0 in range(0, WIDTH, BLOCK_K):
         k = k0 + tl.arange(0, BLOCK_K)
@@ -201,7 +201,7 @@ def transposed_product(
 
 @triton.jit
 def normalise_backward(n, rstd, g, gamma, WIDTH: tl.constexpr):
-    """dz = rstd (v - mean(v) - n mean(v n)) with v = g gamma, of a tile whose columns past WIDTH are 0."""
+    """Computes dz = rstd (v - mean(v) - n mean(v n)) with v = g gamma, of a tile whose columns past WIDTH are 0."""
     v = g * gamma[None, :]
     mean = tl.sum(v, axis=1) * (1.0 / WIDTH)
     along = tl.sum(v * n, axis=1) * (1.0 / WIDTH)
@@ -253,7 +253,7 @@ def backward_kernel(
 ):
     """From dq down to dz of every layer, the sums of a tile for biases and LayerNorm, and the gradient of the input."""
     tile, place = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    if GROUPED:
+    if GROUPED:  # noqa: SIM102  (a constant decides whether the rest is compiled)
         if tile * BLOCK_R >= tl.load(counts_ptr + place):
             return
     critic, known = critic_of(index_ptr, place, n_drawn, n_critics, INDEXED)
@@ -276,7 +276,7 @@ def backward_kernel(
             else:
                 dh = transposed_product(
                     dq_ptr + q_row * OUTPUTS, exists, head_weight + critic * (WIDTHS[layer] * OUTPUTS), j, inside,
-                    OUTPUTS, BLOCK_R, PADDED[layer], PADDED_OUTPUTS, "ieee", EMULATE,
+                    OUTPUTS, BLOCK_R, PADDED[layer], BLOCK_K, "ieee", EMULATE,
                 )  # fmt: skip
             dh = tl.where(known, dh, 0.0)  # q is a constant NaN there
         else:
@@ -293,7 +293,8 @@ def backward_kernel(
         y = n
         if NORMS[layer]:
             gamma = tl.load(gammas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
-            y = n * gamma[None, :] + tl.load(betas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)[None, :]
+            shift = tl.load(betas[layer] + critic * WIDTHS[layer] + j, mask=inside, other=0.0)
+            y = tl.fma(n, gamma[None, :], shift[None, :])  # as forward has it, so that the mask is the same
         if layer == last and NEED_WEIGHTS:
             if OUTPUTS == 0:
                 dw = tl.sum(tl.where(within, relu(y) * dq[:, None], 0.0), axis=0)

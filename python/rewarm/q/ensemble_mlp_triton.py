@@ -147,8 +147,12 @@ def run_forward(
     """Launches `forward_kernel` over rows [first, first + n_rows), or over the rows that `grouped` lists.
 
     Args:
+        e: The call.
         q: Where q goes, for all rows; None computes activations alone.
         keep: Keep all that backward needs. Otherwise the buffers hold a layer until the next one has read it.
+        first: First row.
+        n_rows: How many; None = all.
+        grouped: Lists of rows by critic.
     """
     shape = e.shape
     n_rows = shape.rows if n_rows is None else n_rows
@@ -216,8 +220,14 @@ def run_backward(
     """Launches `backward_kernel`, and `weight_gradients_kernel` where `parameters` says where their gradients go.
 
     Args:
-        parameters: As `Ensemble.parameters`; a launch with first > 0 adds to them.
-        first, n_rows: The rows that `kept` is of.
+        e: The call.
+        kept: What `run_forward` kept, of the same rows.
+        dq: The gradient of q, of all rows; with `grouped`, of the minimum.
+        inputs: Where the gradients of the inputs go.
+        parameters: Where those of the parameters go, as `Ensemble.parameters`; a launch with first > 0 adds to them.
+        first: First row.
+        n_rows: How many; None = all.
+        grouped: Lists of rows by critic.
     """
     shape = e.shape
     n_rows = shape.rows if n_rows is None else n_rows
@@ -378,8 +388,9 @@ def ensemble_mlp(
     parameters, norms = flat(layers, head)
     tensors = (x, *parameters) if actions is None else (x, actions, *parameters)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        q: Tensor = EnsembleMlp.apply(x, actions, index, norms, eps, precision, recompute, *parameters)
-        return q
+        return EnsembleMlp.apply(  # type: ignore[no-any-return, no-untyped-call]
+            x, actions, index, norms, eps, precision, recompute, *parameters
+        )
     e = sorted_arguments(x, actions, index, parameters, norms, eps, precision)
     q = new_q(e, x, actions)
     run_forward(e, q, keep=False)

@@ -69,8 +69,8 @@ class EnsembleShape:
     def row_options(self) -> dict[str, Any]:
         """Warps and stages of the kernels that walk over rows.
 
-        Of a tile of 8192 sums 8 warps spill nothing (4 did). Tiles of many rows, 16384 sums, spill up to 184 bytes a thread
-        in the LayerNorm of backward, outside the loop over products (`python -m rewarm.q.ahead_of_time` shows it).
+        Compiled for sm_90, 8 warps spill nothing of a tile of 8192 sums in two layers, where 4 did; in four layers, and of the
+        16384 sums of many rows, backward spills 100 to 500 bytes a thread (`python -m rewarm.q.ahead_of_time --all`).
         """
         tile = self.block_r * max(self.padded)
         return {
@@ -105,7 +105,7 @@ class EnsembleShape:
 
     def tiles(self, rows: int) -> int:
         """Tiles of `rows` rows."""
-        return triton.cdiv(rows, self.block_r)
+        return -(-rows // self.block_r)
 
     def _shared(self, grouped: bool) -> dict[str, Any]:
         return {
@@ -172,4 +172,4 @@ class EnsembleShape:
 
 def _padded(size: int) -> int:
     """The next power of two; 16 at least, the least that tensor cores multiply."""
-    return max(16, triton.next_power_of_2(size))
+    return max(16, 1 << (size - 1).bit_length())

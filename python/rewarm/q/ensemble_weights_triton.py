@@ -163,7 +163,7 @@ def weight_gradients_kernel(
             target = d_weights[layer] + critic * (INPUTS[layer] * WIDTHS[layer])
             inside = (i < INPUTS[layer])[:, None] & (o < WIDTHS[layer])[None, :]
             put(target + i[:, None] * WIDTHS[layer] + o[None, :], dw, inside, accumulate)
-    if OUTPUTS > 0:
+    if OUTPUTS > 0:  # noqa: SIM102  (a constant decides whether the rest is compiled)
         if (program >= STARTS[head]) & (program < STARTS[head + 1]):
             i = (program - STARTS[head]) * BLOCK_I + tl.arange(0, BLOCK_I)
             o = tl.arange(0, PADDED_OUTPUTS)

@@ -28,9 +28,10 @@ def nearest_by_bits(x, DROPPED: tl.constexpr):
 def product(a, b, acc, PRECISION: tl.constexpr, EMULATE: tl.constexpr):
     """``acc + a @ b``: [rows, k] @ [k, columns], inputs rounded to PRECISION, sums float32.
 
-    The interpreter multiplies float32 whatever the precision, and cannot multiply bfloat16; EMULATE rounds by bits there.
+    The tensor cores of NVIDIA GPUs cut the last 13 bits of tf32 inputs off; bfloat16 is rounded to nearest. The interpreter
+    multiplies float32 whatever the precision, and cannot multiply bfloat16: EMULATE rounds both to nearest, by bits.
     """
-    if PRECISION == "bf16":  # noqa: SIM300
+    if PRECISION == "bf16":
         if EMULATE:
             acc = tl.dot(nearest_by_bits(a, 16), nearest_by_bits(b, 16), acc, input_precision="ieee")
         else:

@@ -4,7 +4,7 @@ Words, uniforms and indices have the same bits as everywhere. Normals are comput
 nearer to the exact ones than the header's, and differ from those in their last bits.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from rewarm.q.philox_triton import normal_at
 def sigma_of(
     log_std, STD_MIN: tl.constexpr, STD_MAX: tl.constexpr, LOG_MIN: tl.constexpr, LOG_MAX: tl.constexpr
 ):  # fmt: skip
-    """sigma = clip(e^l, min, max), its logarithm, and whether it was clipped; NaN stays."""
+    """Computes sigma = clip(e^l, min, max), its logarithm, and whether it was clipped; NaN stays."""
     sigma = tl.exp(log_std)
     low, high = sigma < STD_MIN, sigma > STD_MAX
     log_sigma = tl.where(low, LOG_MIN, tl.where(high, LOG_MAX, log_std))
@@ -27,7 +27,7 @@ def sigma_of(
 
 @triton.jit
 def squashed(u):
-    """tanh u, its slope 1 - tanh^2 u and the logarithm of that, none of which cancels for large |u|: t = e^(-2|u|)."""
+    """Computes tanh u, its slope 1 - tanh^2 u and the logarithm of that, none of which cancels for large |u|: t = e^(-2|u|)."""
     size = tl.abs(u)
     t = tl.exp(-2.0 * size)
     far = (1.0 - t) / (1.0 + t)
@@ -138,7 +138,7 @@ def sample_backward_kernel(
     NEED_LOG_STD: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ):
-    """du = da (1 - a^2) + 2 a dlog_pi; d(mean) = du and d(log_std) = du sigma eps - dlog_pi, summed over K in order."""
+    """With du = da (1 - a^2) + 2 a dlog_pi: d(mean) = du, d(log_std) = du sigma eps - dlog_pi, summed over K in order."""
     seed = tl.program_id(1).to(tl.int64)
     b = tl.program_id(0).to(tl.int64) * BLOCK_B + tl.arange(0, BLOCK_B)
     j = tl.arange(0, PADDED)

@@ -126,7 +126,8 @@ class TanhGaussian(torch.autograd.Function):
         mean, log_std, noise = ctx.saved_tensors
         std_min, std_max, squash, samples = ctx.rest
         fixed = constants(mean, log_std, std_min, std_max)
-        out = PolicyGradients(mean, log_std, *ctx.needs_input_grad[:2], fixed["BLOCK_B"])
+        needs_mean, needs_log_std, *_ = ctx.needs_input_grad
+        out = PolicyGradients(mean, log_std, needs_mean, needs_log_std, fixed["BLOCK_B"])
         with surroundings("tanh_gaussian", mean.device):
             sample_backward_kernel[out.grid](
                 mean,

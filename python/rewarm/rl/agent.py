@@ -22,9 +22,10 @@ from rewarm.rl.arguments import count, flag, learning_rate, number, one_of, widt
 from rewarm.rl.base import Agent, Part, network_part
 from rewarm.rl.draws import ACT, Draws, Shape, check_draws, draw_update
 from rewarm.rl.networks import LOG_STDS, make_network
+from rewarm.rl.replay import ReplayBuffer
 from rewarm.rl.rows import Rows, as_rows, sample_mixed
 from rewarm.rl.update import ACTOR_QS, ADAM_SEMANTICS, Info, Learner, Penalty, Settings
-from rewarm.rl.update_cpu import Chain
+from rewarm.rl.update_cpu import Chain, Sampled
 from rewarm.rl.update_graph import GraphedUpdate, Turns
 from rewarm.schedule import Schedule
 
@@ -113,7 +114,7 @@ class EnsembleSAC(Agent):
         super().__init__(obs_dim, act_dim, seeds=seeds, device=device, backend=backend, precision=precision)
         at = f"{type(self).__name__}: "
         self.critics, self.subset = count(at + "critics", critics), count(at + "subset", subset)
-        if not flag(at + "subset_replacement", subset_replacement) and subset > critics:
+        if not flag(at + "subset_replacement", subset_replacement) and self.subset > self.critics:
             raise InvalidArgument(f"{at}subset: expected at most critics = {critics} without replacement, got {subset}")
         self.hidden = widths(at + "hidden", hidden)
         self.actor_hidden = self.hidden if actor_hidden is None else widths(at + "actor_hidden", actor_hidden)
@@ -122,7 +123,7 @@ class EnsembleSAC(Agent):
         self.backup_actions = count(at + "backup_actions", backup_actions)
         self.subset_replacement = subset_replacement
         self.settings = Settings(
-            target_entropy=-float(act_dim) if target_entropy is None else number(at + "target_entropy", target_entropy),
+            target_entropy=-float(self.act_dim) if target_entropy is None else number(at + "target_entropy", target_entropy),
             gamma=number(at + "gamma", gamma, low=0, high=1),
             tau=number(at + "tau", tau, low=0, high=1),
             critic_lr=learning_rate(at + "critic_lr", critic_lr),
@@ -134,11 +135,12 @@ class EnsembleSAC(Agent):
             precision=precision,
             backend=self.backend,
         )
+        own = self.settings
         self.config = {
-            "obs_dim": obs_dim,
-            "act_dim": act_dim,
-            "critics": critics,
-            "subset": subset,
+            "obs_dim": self.obs_dim,
+            "act_dim": self.act_dim,
+            "critics": self.critics,
+            "subset": self.subset,
             "subset_replacement": subset_replacement,
             "hidden": self.hidden,
             "actor_hidden": self.actor_hidden,
@@ -146,15 +148,15 @@ class EnsembleSAC(Agent):
             "log_std": log_std,
             "init_scale": number(at + "init_scale", init_scale, above=0),
             "last_hidden_scale": number(at + "last_hidden_scale", last_hidden_scale, above=0),
-            "gamma": gamma,
-            "tau": tau,
-            "critic_lr": critic_lr,
-            "actor_lr": actor_lr,
-            "alpha_lr": alpha_lr,
+            "gamma": own.gamma,
+            "tau": own.tau,
+            "critic_lr": own.critic_lr,
+            "actor_lr": own.actor_lr,
+            "alpha_lr": own.alpha_lr,
             "init_alpha": number(at + "init_alpha", init_alpha, above=0),
-            "target_entropy": self.settings.target_entropy,
+            "target_entropy": own.target_entropy,
             "backup_entropy": backup_entropy,
-            "backup_actions": backup_actions,
+            "backup_actions": self.backup_actions,
             "actor_q": actor_q,
             "adam_semantics": adam_semantics,
             "seeds": self.seeds,
@@ -223,9 +225,10 @@ class EnsembleSAC(Agent):
         at = f"{type(self).__name__}.update: "
         count(at + "utd", utd)
         count(at + "batch", batch)
-        rows = sample_mixed(
-            buffer, offline, number(at + "offline_ratio", offline_ratio, low=0, high=1), utd, batch, self.offset, at
-        )
+        ratio = number(at + "offline_ratio", offline_ratio, low=0, high=1)
+        if (sampled := self._sampled(buffer, utd * batch, offline, ratio, at)) is not None:
+            return self._step(sampled, None, utd)
+        rows = sample_mixed(buffer, offline, ratio, utd, batch, self.offset, at)
         return self._step(self._rows(rows, at), None, utd)
 
     def update_batch(self, batch: Any, noise: Draws | None = None, *, utd: int = 4) -> Info:
@@ -255,12 +258,15 @@ class EnsembleSAC(Agent):
             utd = noise.target_noise.shape[1]
         return self._step(rows, noise, utd)
 
-    def _step(self, rows: Rows, draws: Draws | None, utd: int) -> Info:
+    def _step(self, rows: Rows | Sampled, draws: Draws | None, utd: int) -> Info:
         """The update itself, on checked rows and draws; without draws those at the offset."""
         chain = self._chain()
         if chain is not None:
             info = chain.update(rows, draws, seed=self.seed, offset=self.offset, utd=utd)
-        elif draws is not None:
+            self.offset += utd
+            return info
+        assert isinstance(rows, Rows)
+        if draws is not None:
             info = composition.update(self.learner, rows, draws, self.settings)
         else:
             shape = self._shape(rows.reward.shape[1] // utd)
@@ -299,6 +305,16 @@ class EnsembleSAC(Agent):
                 turns.append((own.lagrange_moments, penalty.lr, counts[2]))
             graph = self._graphs[kind] = GraphedUpdate(own, turns, step, rows, self.offset, advance)
         return graph(rows)
+
+    def _sampled(self, buffer: Any, n: int, offline: Any, ratio: float, at: str) -> Sampled | None:
+        """The rows as the compiled update draws them itself, where it can: one buffer of this agent's kind on the CPU."""
+        if offline is not None or ratio or not isinstance(buffer, ReplayBuffer) or self._chain() is None:
+            return None
+        config = buffer.config
+        shapes = (config.obs_dim, config.act_dim, len(config.seeds))
+        if buffer.device.type != "cpu" or shapes != (self.obs_dim, self.act_dim, len(self.seeds)):
+            return None
+        return Sampled(buffer.native, buffer.check_sample(n))
 
     def _chain(self) -> Chain | None:
         """The compiled update of an agent on a CPU with no other backend named; None: the composition of the ops."""

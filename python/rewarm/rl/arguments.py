@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -17,20 +18,21 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 
 def count(where: str, value: Any, *, at_least: int = 1) -> int:
     """A whole number >= `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
         raise InvalidArgument(f"{where}: expected a whole number >= {at_least}, got {value!r}")
-    return value
+    return int(value)
 
 
 def number(where: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf) -> float:
     """A finite number in [low, high] and > above."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise InvalidArgument(f"{where}: expected a finite number, got {value!r}")
-    if not low <= value <= high or value <= above:
+    given = float(value)
+    if not low <= given <= high or given <= above:
         lower = f"> {above:g}" if above > -math.inf else f">= {low:g}"
         upper = f" and <= {high:g}" if high < math.inf else ""
         raise InvalidArgument(f"{where}: expected a number {lower}{upper}, got {value!r}")
-    return float(value)
+    return given
 
 
 def one_of(where: str, value: Any, accepted: Sequence[str]) -> str:
@@ -53,7 +55,7 @@ def learning_rate(where: str, value: Any) -> float | Schedule:
         if value.units != "steps":
             raise InvalidArgument(f"{where}: expected a Schedule in units of 'steps', got {value.units!r}")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidArgument(f"{where}: expected a number or a Schedule, got {value!r}")
     return number(where, value, low=0.0)
 
@@ -67,12 +69,12 @@ def widths(where: str, value: Any) -> tuple[int, ...]:
 
 def seed_numbers(where: str, value: Any) -> tuple[int, ...]:
     """One or more seeds, whole numbers in [0, 2**63)."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, range)) or not value:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
         raise InvalidArgument(f"{where}: expected a sequence of at least one seed, got {value!r}")
     for i, seed in enumerate(value):
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
             raise InvalidArgument(f"{where}[{i}]: expected a whole number in [0, 2**63), got {seed!r}")
-    return tuple(value)
+    return tuple(int(seed) for seed in value)
 
 
 def named_backend(where: str, backend: str | None, device: torch.device, precision: str) -> str | None:

@@ -219,5 +219,6 @@ def _parameters(cls: type) -> set[str]:
     names: set[str] = set()
     for parent in cls.__mro__:
         if "__init__" in parent.__dict__ and parent not in (object, Agent):
-            names |= set(inspect.signature(parent.__dict__["__init__"]).parameters)
+            parameters = inspect.signature(parent.__dict__["__init__"]).parameters.values()
+            names |= {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
     return names - {"self"}

@@ -5,7 +5,6 @@ Kumar et al. 2020 (CQL, arXiv 2006.04779), Nakamoto et al. 2023 (Cal-QL, arXiv 2
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from rewarm.rl.arguments import count, flag, learning_rate, number
 from rewarm.rl.draws import Draws, check_offline_draws, draw_offline
 from rewarm.rl.rows import Rows, sample_mixed
 from rewarm.rl.update import Info, Penalty
+from rewarm.rl.update_cpu import Sampled
 from rewarm.schedule import Schedule
 
 
@@ -93,18 +93,17 @@ class CalQL(EnsembleSAC):
         temperature = number(at + "cql_temperature", cql_temperature, above=0)
         if isinstance(weight, Lagrange):
             gap = number(at + "cql_weight.gap", weight.gap)
+            init = number(at + "cql_weight.init", weight.init, above=0)
             lr = learning_rate(at + "cql_weight.lr", weight.lr)
-            init = inverse_softplus(number(at + "cql_weight.init", weight.init, above=0))
             self.penalty = Penalty(**shared, temperature=temperature, weight=None, gap=gap, lr=lr)
-            self.learner.lagrange_param = torch.full_like(self.learner.alpha_param, init)
+            self.learner.lagrange_param = torch.full_like(self.learner.alpha_param, inverse_softplus(init))
             self.learner.lagrange_moments = Moments.zeros([self.learner.lagrange_param])
+            shared["cql_weight"] = {"gap": gap, "init": init, "lr": lr}
         else:
             fixed = number(at + "cql_weight", weight, low=0)
             self.penalty = Penalty(**shared, temperature=temperature, weight=fixed)
-        saved = (
-            {f.name: getattr(weight, f.name) for f in dataclasses.fields(weight)} if isinstance(weight, Lagrange) else weight
-        )
-        self.config |= shared | {"cql_weight": saved, "cql_temperature": cql_temperature}
+            shared["cql_weight"] = fixed
+        self.config |= shared | {"cql_temperature": temperature}
 
     def update_offline(self, buffer: Any, *, batch: int = 256, offline: Any = None, offline_ratio: float = 0.0) -> Info:
         """One step on rows drawn from a buffer.
@@ -125,6 +124,9 @@ class CalQL(EnsembleSAC):
         at = f"{type(self).__name__}.update_offline: "
         count(at + "batch", batch)
         ratio = number(at + "offline_ratio", offline_ratio, low=0, high=1)
+        sampled = self._sampled(buffer, batch, offline, ratio, at)
+        if sampled is not None and (buffer.config.mc_returns or not self.penalty.calibrated):
+            return self._chained(sampled, None)
         rows = self._rows(sample_mixed(buffer, offline, ratio, 1, batch, self.offset, at), at)
         return self._offline_step(rows, None, at)
 
@@ -152,10 +154,9 @@ class CalQL(EnsembleSAC):
         n_actions = self.penalty.n_actions
         if draws is not None:
             check_offline_draws(draws, at, seeds=len(self.seeds), shape=shape, n_actions=n_actions, device=self.device)
-        chain = self._chain()
-        if chain is not None:
-            info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
-        elif draws is not None:
+        if self._chain() is not None:
+            return self._chained(rows, draws)
+        if draws is not None:
             info = composition.offline_step(self.learner, rows, draws, self.settings, self.penalty)
         else:
 
@@ -164,6 +165,14 @@ class CalQL(EnsembleSAC):
                 return composition.offline_step(self.learner, rows, own, self.settings, self.penalty)
 
             return self._replayed("offline", step, rows, 1, (1, 1, 1 if self.penalty.weight is None else None))
+        self.offset += 1
+        return info
+
+    def _chained(self, rows: Rows | Sampled, draws: Draws | None) -> Info:
+        """The step in C++."""
+        chain = self._chain()
+        assert chain is not None
+        info = chain.offline_step(rows, draws, seed=self.seed, offset=self.offset)
         self.offset += 1
         return info
 

@@ -89,8 +89,8 @@ class IQL(Agent):
         self.value_lr = learning_rate("IQL: value_lr", value_lr)
         self.actor_lr = learning_rate("IQL: actor_lr", actor_lr)
         self.config = {
-            "obs_dim": obs_dim,
-            "act_dim": act_dim,
+            "obs_dim": self.obs_dim,
+            "act_dim": self.act_dim,
             "critics": count("IQL: critics", critics),
             "hidden": hidden,
             "actor_hidden": own_hidden,
@@ -98,15 +98,15 @@ class IQL(Agent):
             "init": one_of("IQL: init", init, INITS),
             "last_hidden_scale": number("IQL: last_hidden_scale", last_hidden_scale, above=0),
             "log_std": one_of("IQL: log_std", log_std, LOG_STDS),
-            "dropout": dropout,
-            "expectile": expectile,
-            "beta": beta,
-            "max_weight": max_weight,
-            "gamma": gamma,
-            "tau": tau,
-            "critic_lr": critic_lr,
-            "value_lr": value_lr,
-            "actor_lr": actor_lr,
+            "dropout": self.dropout,
+            "expectile": self.expectile,
+            "beta": self.beta,
+            "max_weight": self.max_weight,
+            "gamma": self.gamma,
+            "tau": self.tau,
+            "critic_lr": self.critic_lr,
+            "value_lr": self.value_lr,
+            "actor_lr": self.actor_lr,
             "seeds": self.seeds,
         }
         shared: dict[str, Any] = {"layer_norm": layer_norm, "init": init}
@@ -125,7 +125,7 @@ class IQL(Agent):
             last_hidden_scale=last_hidden_scale,
             **shared,
         )
-        self.critics = make_network(self.seed, number=1, members=critics, inputs=obs_dim + act_dim, **plain)
+        self.critics = make_network(self.seed, number=1, members=self.config["critics"], inputs=obs_dim + act_dim, **plain)
         self.value = make_network(self.seed, number=2, members=1, inputs=obs_dim, **plain)
         self.targets = self.critics.clone()
         self.actor_moments = Moments.zeros(self.actor.tensors())

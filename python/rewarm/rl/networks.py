@@ -142,15 +142,16 @@ def _orthogonal(shape: tuple[int, ...], keys: Tensor, offset: int, gain: float) 
     normal = philox(shape, seed=keys, offset=torch.full_like(keys, offset), stream=INIT, kind="normal")
     # Matrix by matrix: LAPACK's last bits depend on how memory is aligned, which in a stack differs from seed to seed.
     drawn = [_orthonormal(matrix) * gain for matrix in normal.flatten(0, -3).unbind(0)]
-    return torch.stack(drawn).unflatten(0, normal.shape[:-2])
+    return torch.stack(drawn).view_as(normal)
 
 
 def _orthonormal(normal: Tensor) -> Tensor:
     """Orthonormal rows or columns, whichever are fewer, out of standard normal entries."""
     wide = normal.shape[0] < normal.shape[1]
     q, r = torch.linalg.qr((normal.T if wide else normal).clone(memory_format=torch.contiguous_format))
-    q = q * r.diagonal().sign()  # without the signs of r, q would not be uniform
-    return q.T if wide else q
+    q *= r.diagonal().sign()  # without the signs of r, q would not be uniform
+    orthonormal: Tensor = q.T if wide else q
+    return orthonormal
 
 
 def _xavier_uniform(shape: tuple[int, ...], keys: Tensor, offset: int, scale: float) -> Tensor:

@@ -52,7 +52,8 @@ class ReplayBuffer:
     """A ring of the last `capacity` transitions of each seed, from which rows are drawn uniformly with replacement.
 
     Each row is one record (obs, action, reward, next_obs, mc_return as float32, terminated, truncated as bytes, padded to 16
-    bytes), so that a random row costs one run of cache lines. Element i of a draw is row ``(word_i * size) >> 32`` of the ring,
+    bytes), so that a random row costs one run of cache lines (times: docs/replay.md, by
+    ``pytest bench/bench_replay.py``). Element i of a draw is row ``(word_i * size) >> 32`` of the ring,
     with the words of Philox4x32-10 at (seed, offset, stream 0): the same rows for the same seed, offset and contents, alone or
     in a stack, on every device; its bias is below size / 2**32.
 
@@ -63,7 +64,7 @@ class ReplayBuffer:
     value of failing for ever (Cal-QL, arXiv 2303.05479, and WSRL, arXiv 2412.07762, in their authors' code, for AntMaze and
     Adroit). It is given as it is added: 0 for AntMaze, whose 0 becomes -5 by ``set_rewards(10, -5)``.
 
-    Threads may add and draw at the same time; the GIL is released meanwhile.
+    Threads may add and draw at the same time; the GIL is released meanwhile. `save` wants a buffer that nobody adds to.
 
     Args:
         capacity: Rows of each seed, 1 to 2**32; the oldest give way. Memory is taken as rows come.
@@ -241,6 +242,17 @@ class ReplayBuffer:
         Raises:
             InvalidArgument: An empty buffer, n or offset outside their ranges.
         """
+        n = self.check_sample(n)
+        first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
+        offsets = checked_offset(self.config, offset, self.device)
+        if self._ring is not None:
+            return DrawnRows(*self._ring.sample(n, offsets, first))
+        rows = self._new_rows(n)
+        self.native.sample(offsets.data_ptr(), first, n, *_addresses(rows))
+        return rows
+
+    def check_sample(self, n: int) -> int:
+        """Refuses a number of rows that `sample` cannot draw now, with its errors."""
         size = len(self)
         if size == 0:
             waiting = f"; {self.pending} rows wait for their episodes to end" if self.config.mc_returns else ""
@@ -250,13 +262,7 @@ class ReplayBuffer:
             raise InvalidArgument(
                 f"ReplayBuffer.sample: n: expected at most {size}, the drawable rows of the least filled seed, got {n}"
             )
-        first = checked_count("ReplayBuffer.sample: first", first, 0, 2**62)
-        offsets = checked_offset(self.config, offset, self.device)
-        if self._ring is not None:
-            return DrawnRows(*self._ring.sample(n, offsets, first))
-        rows = self._new_rows(n)
-        self.native.sample(offsets.data_ptr(), first, n, *_addresses(rows))
-        return rows
+        return n
 
     def gather(self, index: Any) -> DrawnRows:
         """The rows at given places of the ring.

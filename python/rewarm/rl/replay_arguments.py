@@ -179,12 +179,12 @@ def checked_rows(
     # Where there is one block its axis may be left out: a lone row, or the rows of one environment or several.
     fits = (len(lead) in (1, 2) and lead[0] == blocks) or (blocks == 1 and len(lead) < 2)
     if first.ndim == 0 or not fits or first.shape[-1] != config.obs_dim:
-        accepted = [[blocks, config.obs_dim], [blocks, "N", config.obs_dim]]
+        accepted: list[list[object]] = [[blocks, config.obs_dim], [blocks, "N", config.obs_dim]]
         if blocks == 1:
             accepted = [[config.obs_dim], ["N", config.obs_dim], [1, "N", config.obs_dim]]
         what = "one block" if blocks == 1 else f"{blocks} seeds"
         raise InvalidArgument(
-            f"{at}obs: expected shape {' or '.join(map(shown, accepted))} ({what}, obs_dim {config.obs_dim}), "
+            f"{at}obs: expected shape {' or '.join(shown(shape) for shape in accepted)} ({what}, obs_dim {config.obs_dim}), "
             f"got {shown(first.shape)}"
         )
 
@@ -195,7 +195,7 @@ def checked_rows(
             )
         return array
 
-    rows = [
+    return NewRows(
         first,
         placed("action", as_floats(f"{at}action", action), config.act_dim),
         placed("reward", as_floats(f"{at}reward", reward)),
@@ -203,8 +203,9 @@ def checked_rows(
         placed("terminated", as_bools(f"{at}terminated", terminated)),
         placed("truncated", as_bools(f"{at}truncated", truncated)),
         None if valid is None else placed("valid", as_bools(f"{at}valid", valid)),
-    ]
-    return NewRows(*rows, n=math.prod(lead) // blocks, placed=len(lead) == 2)  # type: ignore[arg-type]
+        n=math.prod(lead) // blocks,
+        placed=len(lead) == 2,
+    )
 
 
 def checked_order(config: ReplayConfig, order: object, rows: NewRows) -> bool:
@@ -231,6 +232,6 @@ def checked_offset(config: ReplayConfig, offset: object, device: torch.device) -
         offsets = offset.detach().expand(n)
     else:
         offsets = torch.full((n,), checked_count("ReplayBuffer.sample: offset", offset, 0, MAX_OFFSET - 1))
-    if offsets.device.type == "cpu" and not (int(offsets.min()) >= 0 and int(offsets.max()) < MAX_OFFSET):
+    if offsets.device.type == "cpu" and not all(0 <= value < MAX_OFFSET for value in offsets.tolist()):
         raise InvalidArgument(f"ReplayBuffer.sample: offset: expected 0 .. 2**56 - 1, got {offsets.tolist()}")
     return offsets.to(device).contiguous()

@@ -89,7 +89,7 @@ def _save_mapped(buffer: ReplayBuffer, directory: Path) -> None:
             begin = old_begin + old_bytes
     storage.records.flush()  # type: ignore[attr-defined]
     storage.file.seek(begin)
-    storage.file.write(memoryview(pending))
+    storage.file.write(pending.data)
     storage.file.flush()
     os.fsync(storage.file.fileno())
     crc = 0
@@ -130,7 +130,7 @@ def _pieces(*arrays: NDArray[np.uint8]) -> Iterator[memoryview]:
     for array in arrays:
         flat = array.reshape(-1)
         for begin in range(0, flat.size, _PIECE):
-            yield memoryview(flat[begin : begin + _PIECE])
+            yield flat[begin : begin + _PIECE].data
 
 
 def _header(buffer: ReplayBuffer, name: str, begins: list[int], pending_begin: int, *, mapped: bool) -> dict[str, Any]:

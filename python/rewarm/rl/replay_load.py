@@ -214,7 +214,8 @@ def _data_sets(at: str, file: Any) -> dict[str, Any]:
     following = found.get("next_observations")
     if following is not None and following.shape != found["observations"].shape:
         raise InvalidArgument(
-            f"{at}next_observations: expected {shown(found['observations'].shape)} as observations, got {shown(following.shape)}"
+            f"{at}next_observations: expected {shown(found['observations'].shape)} as observations, got "
+            f"{shown(following.shape)}"
         )
     return found
 

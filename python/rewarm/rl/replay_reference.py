@@ -86,7 +86,7 @@ class ReplayReference:
             ring[self.cursor[block]] = row
         self.cursor[block] = (self.cursor[block] + 1) % self.capacity
 
-    def drawn_reward(self, reward: np.float32) -> np.float32:
+    def drawn_reward(self, reward: Any) -> Any:
         """A reward as it leaves the buffer."""
         return np.float32(self.scale * float(reward) + self.bias)
 

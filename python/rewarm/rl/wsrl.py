@@ -34,7 +34,7 @@ class WSRL(EnsembleSAC):
     def __init__(self, obs_dim: int, act_dim: int, *, warmup_steps: int = 5000, **sac: Any) -> None:
         super().__init__(obs_dim, act_dim, **sac)
         self.warmup_steps = count(f"{type(self).__name__}: warmup_steps", warmup_steps, at_least=0)
-        self.config |= {"warmup_steps": warmup_steps}
+        self.config |= {"warmup_steps": self.warmup_steps}
 
     @classmethod
     def from_offline(

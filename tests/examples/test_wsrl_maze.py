@@ -9,13 +9,14 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "wsrl_maze.py"
 NEEDED = ("torch", "gymnasium", "tqdm", "matplotlib", "scipy")
 MISSING = [name for name in NEEDED if not importlib.util.find_spec(name)]
 ARMS = ["wsrl", "no_warmup", "rlpd", "scratch"]
-TINY = {"seeds": 2, "pretrain-steps": 40, "online-steps": 480, "warmup": 260, "every": 60, "episodes": 2, "transitions": 600}
+TINY = {"seeds": 2, "pretrain-steps": 40, "online-steps": 360, "warmup": 260, "every": 45, "episodes": 2, "transitions": 600}
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the example needs {', '.join(MISSING)}: rewarm[rl,examples]")
 
@@ -47,7 +48,7 @@ def test_json_holds_every_evaluation_of_every_seed(finished):
     _, results, _ = finished
     assert list(results["arms"]) == ARMS
     for arm in results["arms"].values():
-        assert arm["steps"] == list(range(0, 481, 60))
+        assert arm["steps"] == list(range(0, 361, 45))
         for measure in ("return", "success", "probe_q", "alpha"):
             assert [len(seed) for seed in arm[measure]] == [9, 9]
             assert all(math.isfinite(value) for seed in arm[measure] for value in seed)
@@ -94,12 +95,40 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert not out.exists()
 
 
+def test_evaluation_is_one_episode_a_start(monkeypatch):
+    """Two policies, two seeds, three starts: returns and arrivals as of one copy at a time, stopped at its first end."""
+    monkeypatch.syspath_prepend(PROGRAM.parent)
+    arms, maze = importlib.import_module("wsrl_arms"), importlib.import_module("wsrl_maze_env")
+    starts, wind = [[1, 2, 3], [4, 5, 6]], (0.05, 0.06)
+
+    def right_then_up_then_left(obs):
+        x, y = obs[..., 0], obs[..., 1]
+        return np.stack([np.where(y > 0.4, -1.0, 1.0), np.where((x > 0.4) | (y > 0.4), 7 * (2 / 3 - y), 0.0)], -1)
+
+    policies = [right_then_up_then_left, lambda obs: np.zeros((*obs.shape[:-1], 2))]
+    returns, ended = arms.evaluate(policies, maze.MazeVectorEnv(12, wind=wind), starts)
+    for k, policy in enumerate(policies):
+        for s, row in enumerate(starts):
+            totals, arrivals = [], []
+            for start in row:
+                envs = maze.MazeVectorEnv(1, wind=wind)
+                obs, _ = envs.reset(seed=start)
+                total, over = 0.0, False
+                while not over:
+                    obs, reward, terminated, truncated, _ = envs.step(policy(obs))
+                    total, over = total + reward[0], terminated[0] or truncated[0]
+                totals.append(total)
+                arrivals.append(terminated[0])
+            assert returns[k, s] == pytest.approx(np.mean(totals)) and ended[k, s] == np.mean(arrivals)
+    assert (ended[0] == 1).all() and (returns[0] > -40).all() and (returns[1] == -60).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--seeds=1"], "--seeds 1: at least 2 are accepted"),
         (["--wind", "1", "0"], "--wind 1 0: numbers in +-0.8 are accepted"),
-        (["--online-steps=300"], "more than --warmup + --every = 320 is accepted"),
+        (["--online-steps=300"], "more than --warmup + --every = 305 is accepted"),
         (["--first-seed=9001"], "--first-seed 9001: 0 to 9,000 is accepted"),
     ],
     ids=["one seed", "storm", "too short", "first seed"],

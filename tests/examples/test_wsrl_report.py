@@ -103,6 +103,12 @@ def test_fourteen_of_sixteen_recover(modules):
     assert named(modules.report.verdicts(made))["wsrl_recovers"]["started_at_the_floor"] == 3
 
 
+def test_four_seeds_cannot_reach_the_level(modules):
+    item = named(modules.report.verdicts(arms(4)))["wsrl_above_scratch"]
+    assert item["holds"] is None and "too few seeds for .01: 4" in item["text"]
+    assert named(modules.report.verdicts(arms(5)))["wsrl_above_scratch"]["holds"] is True
+
+
 def test_figure_is_the_same_for_the_same_numbers(modules, tmp_path):
     for file in ("one.svg", "other.svg"):
         modules.report.plot(arms(), "title", tmp_path / file)

@@ -4,7 +4,25 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/isa.h"
+
 namespace rewarm::q {
+
+#if defined(REWARM_EMULATED)
+extern const MlpKernels kEmulatedMlp;  // the AVX-512 ones for any processor, slow: where REWARM_EMULATE=avx512 asks for it
+#endif
+
+const MlpKernels& mlp_kernels() {
+#if defined(REWARM_EMULATED)
+  if (emulated()) return kEmulatedMlp;
+#endif
+#if defined(REWARM_X86)
+  if (active_isa() >= Isa::kAvx512) return kAvx512Mlp;
+  if (active_isa() == Isa::kAvx2) return kAvx2Mlp;
+#endif
+  return kBaselineMlp;
+}
+
 namespace {
 
 // Rows of a buffer do not begin a power of two apart: columns of such rows share few sets of the first-level cache.

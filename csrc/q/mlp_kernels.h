@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "common/gemm.h"
-#include "common/isa.h"
 
 namespace rewarm::q {
 
@@ -38,20 +37,7 @@ extern const MlpKernels kAvx2Mlp;
 extern const MlpKernels kAvx512Mlp;
 #endif
 
-#if defined(REWARM_EMULATED)
-extern const MlpKernels
-    kEmulatedMlp;  // kAvx512Mlp for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
-#endif
-
-inline const MlpKernels& mlp_kernels() {
-#if defined(REWARM_EMULATED)
-  if (emulated()) return kEmulatedMlp;
-#endif
-#if defined(REWARM_X86)
-  if (active_isa() >= Isa::kAvx512) return kAvx512Mlp;
-  if (active_isa() == Isa::kAvx2) return kAvx2Mlp;
-#endif
-  return kBaselineMlp;
-}
+// Those of the instruction set in use.
+const MlpKernels& mlp_kernels();
 
 }  // namespace rewarm::q

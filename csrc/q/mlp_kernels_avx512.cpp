@@ -28,6 +28,7 @@ namespace REWARM_LEVEL {
 
 }  // namespace REWARM_LEVEL
 
+extern const MlpKernels REWARM_TABLE;
 const MlpKernels REWARM_TABLE = {
     &REWARM_LEVEL::kGemm,        REWARM_LEVEL::norm_relu, REWARM_LEVEL::relu_rows,    REWARM_LEVEL::norm_relu_backward,
     REWARM_LEVEL::relu_backward, REWARM_LEVEL::head,      REWARM_LEVEL::head_backward};

@@ -4,8 +4,6 @@
 
 #include <cstdint>
 
-#include "common/isa.h"
-
 namespace rewarm::rl {
 
 constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kAdamEps = 1e-8;
@@ -36,20 +34,7 @@ extern const AdamKernels kAvx2Adam;
 extern const AdamKernels kAvx512Adam;
 #endif
 
-#if defined(REWARM_EMULATED)
-extern const AdamKernels
-    kEmulatedAdam;  // kAvx512Adam for any processor, slow: a build for tests, where REWARM_EMULATE=avx512 asks for it
-#endif
-
-inline const AdamKernels& adam_kernels() {
-#if defined(REWARM_EMULATED)
-  if (emulated()) return kEmulatedAdam;
-#endif
-#if defined(REWARM_X86)
-  if (active_isa() >= Isa::kAvx512) return kAvx512Adam;
-  if (active_isa() == Isa::kAvx2) return kAvx2Adam;
-#endif
-  return kBaselineAdam;
-}
+// Those of the instruction set in use.
+const AdamKernels& adam_kernels();
 
 }  // namespace rewarm::rl

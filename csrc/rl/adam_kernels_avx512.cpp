@@ -25,6 +25,7 @@ namespace REWARM_LEVEL {
 
 }  // namespace REWARM_LEVEL
 
+extern const AdamKernels REWARM_TABLE;
 const AdamKernels REWARM_TABLE = {REWARM_LEVEL::adam_step};
 
 }  // namespace rewarm::rl

@@ -4,9 +4,25 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/isa.h"
 #include "rl/update_parts.h"
 
 namespace rewarm::rl {
+
+#if defined(REWARM_EMULATED)
+extern const AdamKernels kEmulatedAdam;  // the AVX-512 ones for any processor, slow: where REWARM_EMULATE=avx512 asks for it
+#endif
+
+const AdamKernels& adam_kernels() {
+#if defined(REWARM_EMULATED)
+  if (emulated()) return kEmulatedAdam;
+#endif
+#if defined(REWARM_X86)
+  if (active_isa() >= Isa::kAvx512) return kAvx512Adam;
+  if (active_isa() == Isa::kAvx2) return kAvx2Adam;
+#endif
+  return kBaselineAdam;
+}
 
 AdamScalars adam_scalars(double lr, int64_t t) {
   const auto steps = static_cast<double>(t);

@@ -39,6 +39,7 @@ def capture(work):
     with torch.cuda.graph(graph):
         something.add_(1.0)  # torch warns of graphs without a node, which a refused capture would leave
         work()
+    graph.something = something  # every replay writes it: freed, its memory would be another tensor's
     return graph
 
 

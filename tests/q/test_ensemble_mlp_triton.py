@@ -11,6 +11,7 @@ from triton_device import DEVICE, INTERPRETED
 
 from rewarm.errors import InvalidArgument
 from rewarm.q import ensemble_mlp, ensemble_mlp_triton, ensemble_shape_triton
+from rewarm.q import ensemble_mlp_reference as reference
 
 # As test_ensemble_mlp.CASES: S, E, B, D, A, N, hidden, O, M, LayerNorm, x a critic's own
 CASES = {
@@ -47,11 +48,13 @@ def test_values_and_gradients_are_within_the_bound_that_was_computed_along(case)
 def firm(size: tuple, unit: float = 0.0) -> Case:
     """A case in which no pre-activation comes near 0: |n| <= sqrt(H - 1), gamma at most 0.2, beta 1 or -1.
 
-    With `unit`, the relative error of every input of a product.
+    With `unit`, the relative error of every input of a product. Where that is large, gamma is smaller: the bound is one of the
+    worst case and multiplies from layer to layer.
     """
     assert max(size[6]) <= 17
-    case = Case(size)
-    case.layers = [(w, b, g.clamp(-0.2, 0.2), torch.where(c < 0, -1.0, 1.0)) for w, b, g, c in case.layers]
+    case = Case(size, clear=False)
+    most = 0.2 if unit < 2.0**-9 else 0.01
+    case.layers = [(w, b, g.clamp(-most, most), torch.where(c < 0, -1.0, 1.0)) for w, b, g, c in case.layers]
     axis = case.layers[0][0].ndim - 3
     drawn = moved(case.layers, case.head, lambda p: ensemble_of(p, case.index, axis).double())
     with rounded_products(unit):
@@ -196,20 +199,28 @@ def test_many_rows(case, precision, unit):
 @pytest.mark.gpu
 @pytest.mark.parametrize("hidden", [(256, 256), (512, 512, 512), (1000,)], ids=str)
 @pytest.mark.parametrize("rows", [256, 2000])
-@pytest.mark.parametrize(("precision", "unit"), [("fp32", 0.0), ("tf32", 2.0**-10), ("bf16", 2.0**-8)])
-def test_wide_layers(hidden, rows, precision, unit):
-    """Values within their bound; gradients run, and the same twice (their bounds are tried where no mask can turn)."""
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_wide_layers(hidden, rows, precision):
+    """Values within their bound; gradients run, and the same twice (their bounds are tried where no mask can turn).
+
+    In tf32 and bf16 the worst case of so wide a LayerNorm is no bound any more. There the largest error may be 4 times that of
+    the reference, which rounds the same inputs and adds in another order.
+    """
     layers, head = ensemble(None, 2, 37, hidden)
     x = torch.randn(rows, 37)
-    with rounded_products(unit):
-        walk = Walk(rows_of(x, None, 0).double(), *moved(layers, head, torch.Tensor.double), 1e-6)
+    law = moved(layers, head, torch.Tensor.double)
+    exact = reference.ensemble_mlp(x.double(), *law)
+    emulated = reference.ensemble_mlp(x, layers, head, precision=precision)
     layers, head = moved(layers, head, lambda p: p.cuda().requires_grad_())
     x = x.cuda().requires_grad_()
     runs = []
     for _ in range(2):
         q = ensemble_mlp(x, layers, head, precision=precision, backend="triton")
         runs.append((q, torch.autograd.grad(q.square().sum(), [x, *flat(layers, head)])))
-    check(runs[0][0], walk.q, "q")
+    if precision == "fp32":
+        check(runs[0][0], Walk(rows_of(x.detach().cpu(), None, 0).double(), *law, 1e-6).q, "q")
+    error, theirs = ((q.detach().cpu().double() - exact).abs().max() for q in (runs[0][0], emulated))
+    assert error <= 4 * theirs, (error, theirs)
     assert_same_bits(*runs)
     assert all(t.isfinite().all() for t in runs[0][1])
 

@@ -69,6 +69,10 @@ def adam_step(parameters: Sequence[Tensor], moments: Moments, gradients: Sequenc
     else:
         step_size, root_correction = scalars(lr, moments.step)
         moments.step += 1
+        if parameters[0].is_cuda:  # as a captured step has them, so that both run the same kernels
+            step_size, root_correction = (
+                torch.full((), value, device=parameters[0].device) for value in (step_size, root_correction)
+            )
     p, m, v = list(parameters), moments.exp_avg, moments.exp_avg_sq
     torch._foreach_mul_(m, BETA1)
     torch._foreach_mul_(v, BETA2)
